@@ -1,0 +1,65 @@
+# Every target sets up what it needs in .venv; only Python >= 3.11, pip and make have to be there.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+DEV    := $(VENV)/.ready-dev
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help bench test test-fast test-slow lint type throughput lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+bench: $(READY) ## Train BC and MOPO on hopper; write the table and the curves to results/bench
+	$(BIN)/offline-mbrl sweep experiments/bench.toml --out results/bench
+
+test: $(DEV) ## All tests but the slow ones, the fastest first
+	$(BIN)/python -m pytest -m "not slow"
+
+test-fast: $(DEV) ## The tests that neither compile nor train; stops at the first failure
+	$(BIN)/python -m pytest -x -m "not medium and not slow and not gpu"
+
+test-slow: $(DEV) ## Only the slow tests
+	$(BIN)/python -m pytest -m slow
+
+lint: $(DEV) ## Check rules and format with ruff
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+type: $(DEV) ## Check types with mypy (strict)
+	$(BIN)/python -m mypy
+
+throughput: $(READY) ## Measure updates, rollouts and evaluation steps per second
+	$(BIN)/python benchmarks/throughput.py
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --python-version 3.11 pyproject.toml
+
+lock: $(DEV) ## Choose the newest allowed versions anew and write them to requirements/
+	$(PIP) install uv
+	$(COMPILE) --upgrade --output-file requirements/lock.txt
+	$(COMPILE) --upgrade --extra dev --constraint requirements/lock.txt --output-file requirements/lock-dev.txt
+
+clean: ## Remove the environment, the caches and what was built; results stay
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --without-pip is for systems whose Python comes without ensurepip.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || { \
+	  echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13; name one that is: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@echo "Setting up $(VENV) (about a minute) ..."
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { \
+	  $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
+	@touch $@
+
+$(READY): $(VENV)/.created requirements/lock.txt pyproject.toml
+	$(PIP) install -r requirements/lock.txt
+	$(PIP) install --no-deps -e .
+	@touch $@
+
+$(DEV): $(READY) requirements/lock-dev.txt
+	$(PIP) install -r requirements/lock-dev.txt
+	@touch $@

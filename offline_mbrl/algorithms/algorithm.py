@@ -1,0 +1,67 @@
+"""What an algorithm is: a record of pure functions, closed over its problem and configuration.
+
+The contract, in optax's manner (`optax.adam(lr)` -> `GradientTransformation`), is
+
+    init(key, data, ensemble) -> state               one pytree holds everything that changes
+    sample(state, data, key) -> batch                the rows of one gradient step
+    update(state, batch, key) -> (state, metrics)    one gradient step; metrics are scalars
+    refresh(state, data, key) -> (state, metrics)    before every `refresh_every` updates; None where there is none
+    act(state, obs, key, deterministic) -> action    one observation; callers vmap
+
+Every function is pure, has fixed shapes, and works under `vmap` over keys and states with the data unbatched. None
+branches on a step counter that a seed holds: under `vmap` a `lax.cond` on it becomes a `select` that runs both sides,
+so periodic work belongs in `refresh` or in an inner scan.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from offline_mbrl.config import Config
+from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig
+from offline_mbrl.keys import indices
+from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
+
+State = Any
+"""The pytree of one algorithm; each file names its own type."""
+
+Batch = Any
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """The functions of one algorithm; see the module's docstring for the contract."""
+
+    init: Callable[[Key, Data, Ensemble | None], State]
+    sample: Callable[[State, Data, Key], Batch]
+    update: Callable[[State, Batch, Key], tuple[State, Metrics]]
+    act: Callable[[State, Array, Key, bool], Array]
+    refresh: Callable[[State, Data, Key], tuple[State, Metrics]] | None = None
+    refresh_every: int = 1
+
+
+@dataclass(frozen=True)
+class Definition:
+    """How the registry knows an algorithm: every module in this folder that defines `DEFINITION` is one.
+
+    `build(problem, config, steps)` gives the functions for a run of `steps` gradient steps; `ensemble(config)` the
+    dynamics ensemble that must be fitted first and is handed to `init`; None for model-free ones. `deviations` lists, one sentence each, what
+    differs from the paper or its official code.
+    """
+
+    name: str
+    title: str
+    paper: str
+    equation: str
+    config: type[Config]
+    build: Callable[[Problem, Any, int], Algorithm]
+    ensemble: Callable[[Any], EnsembleConfig] | None = None
+    deviations: tuple[str, ...] = ()
+
+
+def sample_rows(rows: Transition, key: Key, batch_size: int) -> Transition:
+    """`batch_size` rows of [n, ...] transitions, uniform with replacement."""
+    index = indices(key, batch_size, rows.reward.shape[0])
+    return jax.tree.map(lambda leaf: leaf[index], rows)

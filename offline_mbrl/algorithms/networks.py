@@ -1,0 +1,125 @@
+"""Actor and critic networks, and the optimiser state that travels with a network's weights."""
+
+from collections.abc import Callable
+from typing import Any
+
+import distrax
+import flax.linen as nn
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from offline_mbrl.types import Array, Key
+
+Params = Any
+"""A pytree of weights."""
+
+ACTION_MARGIN = 1e-5
+"""Logged actions are pulled this far inside (-1, 1) before their likelihood is taken: atanh(1) is infinite."""
+
+
+class MLP(nn.Module):
+    """Fully connected layers with one activation between them; Glorot-uniform weights, zero biases."""
+
+    hidden: tuple[int, ...]
+    outputs: int
+    activation: Callable[[Array], Array] = nn.relu
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        for width in self.hidden:
+            x = self.activation(nn.Dense(width, kernel_init=nn.initializers.glorot_uniform())(x))
+        return nn.Dense(self.outputs, kernel_init=nn.initializers.glorot_uniform())(x)
+
+
+class GaussianActor(nn.Module):
+    """Mean and log standard deviation, both state-dependent, of the pre-squash Gaussian."""
+
+    hidden: tuple[int, ...]
+    action_dim: int
+    log_std_bounds: tuple[float, float] = (-5.0, 2.0)
+
+    @nn.compact
+    def __call__(self, obs: Array) -> tuple[Array, Array]:
+        mean, log_std = jnp.split(MLP(self.hidden, 2 * self.action_dim)(obs), 2, axis=-1)
+        return mean, jnp.clip(log_std, *self.log_std_bounds)
+
+
+class DeterministicActor(nn.Module):
+    """a = tanh(MLP(s))."""
+
+    hidden: tuple[int, ...]
+    action_dim: int
+
+    @nn.compact
+    def __call__(self, obs: Array) -> Array:
+        return jnp.tanh(MLP(self.hidden, self.action_dim)(obs))
+
+
+class Critic(nn.Module):
+    """Q(s, a), one number for each row."""
+
+    hidden: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, obs: Array, action: Array) -> Array:
+        return MLP(self.hidden, 1)(jnp.concatenate([obs, action], axis=-1)).squeeze(-1)
+
+
+def critic_ensemble(count: int, hidden: tuple[int, ...]) -> nn.Module:
+    """`count` independent critics as one module: (obs [..., d], action [..., m]) -> [count, ...]."""
+    ensemble = nn.vmap(
+        Critic, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=None, out_axes=0, axis_size=count
+    )
+    module: nn.Module = ensemble(hidden)
+    return module
+
+
+def tanh_gaussian(mean: Array, log_std: Array) -> distrax.Transformed:
+    """The law of a = tanh(u), u ~ N(mean, diag exp(2 log_std)); use `sample_and_log_prob`, never log_prob(sample)."""
+    base = distrax.MultivariateNormalDiag(mean, jnp.exp(log_std))
+    return distrax.Transformed(base, distrax.Block(distrax.Tanh(), 1))
+
+
+def action_log_prob(mean: Array, log_std: Array, action: Array) -> Array:
+    """log pi(a|s) of logged actions [..., m], pulled `ACTION_MARGIN` inside the open box first."""
+    inside = jnp.clip(action, -1.0 + ACTION_MARGIN, 1.0 - ACTION_MARGIN)
+    log_prob: Array = tanh_gaussian(mean, log_std).log_prob(inside)
+    return log_prob
+
+
+class Trained(struct.PyTreeNode):
+    """Weights and the state of the optimiser that moves them."""
+
+    params: Params
+    opt_state: optax.OptState
+
+    @classmethod
+    def create(cls, params: Params, optimizer: optax.GradientTransformation) -> "Trained":
+        return cls(params=params, opt_state=optimizer.init(params))
+
+    def step(self, grads: Params, optimizer: optax.GradientTransformation) -> "Trained":
+        """One optimiser step along `grads`."""
+        updates, opt_state = optimizer.update(grads, self.opt_state, self.params)
+        return Trained(params=optax.apply_updates(self.params, updates), opt_state=opt_state)
+
+
+def init_params(module: nn.Module, key: Key, *input_dims: int) -> Params:
+    """Fresh weights of a module that takes one array for each of `input_dims` (its last axis)."""
+    return module.init(key, *(jnp.zeros((1, dim)) for dim in input_dims))["params"]
+
+
+def apply(module: nn.Module, params: Params, *inputs: Array) -> Any:
+    """The module's output on `inputs` with the weights `params`."""
+    return module.apply({"params": params}, *inputs)
+
+
+def polyak(target: Params, online: Params, tau: float) -> Params:
+    """target <- (1 - tau) target + tau online."""
+    return optax.incremental_update(online, target, tau)
+
+
+def cosine_adam(learning_rate: float, steps: int | None) -> optax.GradientTransformation:
+    """Adam whose rate falls to 0 as a half cosine over `steps`; a constant rate when `steps` is None."""
+    schedule = learning_rate if steps is None else optax.cosine_decay_schedule(learning_rate, steps)
+    return optax.adam(schedule)

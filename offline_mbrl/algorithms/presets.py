@@ -1,0 +1,107 @@
+"""Per-task hyper-parameters, each value with its source, read from `offline_mbrl/presets/<algorithm>.toml`.
+
+A file holds tables of `name = { value = ..., source = "..." }`: `[default]` for every task, `[task.<name>]` for one, and
+the same two under `[preset.<preset>]` for a named alternative, which is laid over the others. `steps` is the published
+number of gradient steps.
+"""
+
+import tomllib
+from importlib import resources
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from offline_mbrl.algorithms.algorithm import Definition
+from offline_mbrl.config import Config, describe_first
+from offline_mbrl.errors import UserError, unknown_name
+
+
+class Setting(NamedTuple):
+    """One value and where it comes from."""
+
+    value: Any
+    source: str
+
+
+class Resolved(NamedTuple):
+    """What a run is configured with."""
+
+    config: Config
+    steps: int
+    sources: dict[str, str]  # of every value that is not the algorithm's own default
+
+
+def settings(algorithm: str, task: str, preset: str | None = None) -> dict[str, Setting]:
+    """The preset values of `algorithm` on `task`: defaults, then the task's, then those of the named preset."""
+    tables = _read(algorithm)
+    layers = [tables]
+    if preset is not None:
+        if preset not in tables.get("preset", {}):
+            raise unknown_name(f"{algorithm} preset", preset, tables.get("preset", {}))
+        layers.append(tables["preset"][preset])
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged |= layer.get("default", {}) | layer.get("task", {}).get(task, {})
+    return {name: Setting(entry["value"], entry["source"]) for name, entry in merged.items()}
+
+
+def preset_names(algorithm: str) -> list[str]:
+    """The named alternatives of `algorithm`."""
+    return sorted(_read(algorithm).get("preset", {}))
+
+
+def resolve(
+    definition: Definition, task: str, preset: str | None = None, overrides: dict[str, Any] | None = None
+) -> Resolved:
+    """The configuration of a run: the algorithm's defaults, its presets for the task, then `overrides`.
+
+    Overrides name a field, or a field of a nested record as `outer.inner`; text is read as the field's type.
+
+    Raises:
+      UserError: an unknown name (the nearest is suggested), a value of the wrong type or out of range.
+    """
+    found = settings(definition.name, task, preset)
+    sources = {name: setting.source for name, setting in found.items()}
+    values: dict[str, Any] = {}
+    for name, value in ({name: setting.value for name, setting in found.items()} | (overrides or {})).items():
+        _assign(values, name, value)
+    sources |= dict.fromkeys(overrides or {}, "set by the user")
+    steps = int(values.pop("steps", 1_000_000))
+    return Resolved(validate(definition, values), steps, sources)
+
+
+def validate(definition: Definition, values: dict[str, Any]) -> Config:
+    """`values` as the algorithm's configuration; one clear line when they are not."""
+    try:
+        return definition.config.model_validate(values, strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise unknown_name(f"{definition.name} setting", name, _field_names(definition.config)) from None
+        raise UserError(describe_first(error, definition.name)) from None
+
+
+def _assign(values: dict[str, Any], name: str, value: object) -> None:
+    """values["a"]["b"] = value for the name "a.b"."""
+    *outer, last = name.split(".")
+    for part in outer:
+        values = values.setdefault(part, {})
+    values[last] = value
+
+
+def _field_names(config: type[Config]) -> list[str]:
+    """Every settable name, those of nested records as `outer.inner`."""
+    names: list[str] = []
+    for name, field in config.model_fields.items():
+        nested = field.annotation
+        if isinstance(nested, type) and issubclass(nested, Config):
+            names += [f"{name}.{inner}" for inner in _field_names(nested)]
+        else:
+            names.append(name)
+    return names
+
+
+def _read(algorithm: str) -> dict[str, Any]:
+    file = resources.files("offline_mbrl.presets") / f"{algorithm}.toml"
+    return tomllib.loads(file.read_text()) if file.is_file() else {}

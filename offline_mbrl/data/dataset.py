@@ -1,0 +1,209 @@
+"""One data set of transitions: its arrays, its episodes, where it comes from, and the rules at episode boundaries."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from offline_mbrl.errors import UserError
+from offline_mbrl.tasks import Task
+from offline_mbrl.types import Data, Transition
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+
+DataPhysics = Literal["d4rl-v2", "gymnasium-v4", "gymnasium-v5", "synthetic", "unknown"]
+"""The physics that made the transitions: the simulator's two, and those of data from elsewhere."""
+
+ACTION_EXCESS = 1e-3
+"""Actions this far outside [-1, 1] are rounding and are clipped; beyond it the file holds other actions than ours."""
+
+
+class Episodes(NamedTuple):
+    """One entry per episode, in the order of the rows; an episode neither terminal nor timed out was cut."""
+
+    lengths: NDArray[np.int64]  # [E] rows in the data set
+    returns: NDArray[np.float64]  # [E] undiscounted, of all its steps: those whose rows were dropped count too
+    terminals: Bools  # [E] it ended in a true terminal
+    timeouts: Bools  # [E] it ended at the time limit
+
+    @property
+    def complete(self) -> Bools:
+        """[E] bool, the episode was not cut: only these have a return that may be compared."""
+        return self.terminals | self.timeouts
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Transitions of whole episodes laid end to end, on the host, read-only; build it with `from_raw`.
+
+    Two data sets are the same when their `fingerprint` is; `source` and `physics` go into every record made from one.
+    """
+
+    task: Task
+    source: str  # "builtin", "d4rl-v2", "d4rl-v0", "minari", "synthetic"
+    name: str  # "hopper-medium@100k"
+    physics: DataPhysics
+    observations: Floats  # [n, obs_dim]
+    actions: Floats  # [n, action_dim] in [-1, 1]
+    rewards: Floats  # [n]
+    discounts: Floats  # [n] 0 at true terminals, 1 everywhere else
+    next_observations: Floats  # [n, obs_dim]
+    episodes: Episodes
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+    @cached_property
+    def ends(self) -> Bools:
+        """[n] bool, the row is the last of its episode, which was terminal, timed out or cut there."""
+        ends = np.zeros(len(self), np.bool_)
+        ends[np.cumsum(self.episodes.lengths) - 1] = True
+        return ends
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the task, the physics and every row; source and name are labels and do not enter."""
+        digest = hashlib.sha256(f"{self.task.name}|{self.physics}".encode())
+        for array in (*self.transitions, self.ends):
+            digest.update(f"|{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    @property
+    def transitions(self) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        """The arrays in the order of `Transition`'s fields."""
+        return self.observations, self.actions, self.rewards, self.discounts, self.next_observations
+
+
+def from_raw(
+    task: Task,
+    *,
+    source: str,
+    name: str,
+    physics: DataPhysics,
+    observations: ArrayLike,
+    actions: ArrayLike,
+    rewards: ArrayLike,
+    terminals: ArrayLike,
+    timeouts: ArrayLike,
+    next_observations: ArrayLike | None = None,
+) -> Dataset:
+    """A data set from logged arrays of n steps, under the rules at episode boundaries.
+
+    Next observations stored: every row is kept with the stored one, discount 0 at terminals only, never at time-outs.
+    An observation that is not the row before's next one starts a new episode, whether or not a flag says so.
+    Not stored: s'_i = s_{i+1}, which at an episode's last step would be the next episode's reset state, so the last row
+    of every episode (terminal, timed out or cut by the file's end) is dropped; no terminal row is left then.
+
+    Raises:
+        UserError: an array has the wrong length or width, holds NaN or infinity, or actions leave [-1, 1].
+    """
+    obs, act, reward = _column(observations), _actions(_column(actions)), _squeeze(_column(rewards))
+    terminal, timeout = _flags(terminals), _flags(timeouts)
+    next_obs = None if next_observations is None else _column(next_observations)
+    _check(task, name, obs, act, reward, terminal, timeout, next_obs)
+    timeout = timeout & ~terminal
+    ends = terminal | timeout
+    ends[-1] = True
+    if next_obs is None:
+        episodes = _episodes(reward, terminal, timeout, ends, dropped=1)
+        keep = ~ends
+        obs, next_obs = obs[keep], obs[1:][keep[:-1]]
+        act, reward, discount = act[keep], reward[keep], np.ones(len(obs), np.float32)
+    else:
+        ends[:-1] |= (next_obs[:-1] != obs[1:]).any(-1)
+        episodes = _episodes(reward, terminal, timeout, ends, dropped=0)
+        discount = 1 - terminal.astype(np.float32)
+    if not episodes.lengths.size:
+        raise UserError(f"{name}: no usable transition is left at the episodes' ends; the file is too short")
+    obs, act, reward, discount, next_obs = map(read_only, (obs, act, reward, discount, next_obs))
+    return Dataset(task, source, name, physics, obs, act, reward, discount, next_obs, episodes)
+
+
+def to_device(dataset: Dataset) -> Data:
+    """The data set as JAX arrays on the default device; an episode that was cut has the return of what is there."""
+    ends, episodes = dataset.ends, dataset.episodes
+    return Data(
+        transitions=Transition(*(jnp.asarray(column) for column in dataset.transitions)),
+        episode_return=jnp.asarray(np.repeat(episodes.returns, episodes.lengths), jnp.float32),
+        is_first=jnp.asarray(np.concatenate([[True], ends[:-1]])),
+        has_next=jnp.asarray(~ends),
+    )
+
+
+def _episodes(reward: Floats, terminal: Bools, timeout: Bools, ends: Bools, dropped: int) -> Episodes:
+    """The episodes that `ends` cuts the rows into, after each has lost its `dropped` last rows; empty ones vanish."""
+    last = np.flatnonzero(ends)
+    first = np.concatenate([[0], last[:-1] + 1])
+    lengths = last + 1 - first - dropped
+    returns = np.add.reduceat(reward.astype(np.float64), first)
+    kept = lengths > 0
+    return Episodes(lengths[kept], returns[kept], terminal[last][kept], timeout[last][kept])
+
+
+def _column(array: ArrayLike) -> Floats:
+    return np.ascontiguousarray(array, np.float32)
+
+
+def _squeeze(rewards: Floats) -> Floats:
+    return rewards[:, 0] if rewards.ndim == 2 and rewards.shape[1] == 1 else rewards
+
+
+def _flags(array: ArrayLike) -> Bools:
+    return np.asarray(array).astype(np.bool_).reshape(-1)
+
+
+def _actions(actions: Floats) -> Floats:
+    """Actions with rounding clipped off; those too far outside stay as they are, for `_check` to name."""
+    excess = np.abs(actions).max(initial=0.0)
+    return np.clip(actions, -1, 1) if 1 < excess <= 1 + ACTION_EXCESS else actions
+
+
+def read_only(array: Floats) -> Floats:
+    """A view of `array` that cannot be written through."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _check(
+    task: Task,
+    name: str,
+    obs: Floats,
+    act: Floats,
+    reward: Floats,
+    terminal: Bools,
+    timeout: Bools,
+    next_obs: Floats | None,
+) -> None:
+    rows, robot = len(obs), task.robot
+    shapes: dict[str, tuple[Floats | Bools, tuple[int, ...]]] = {
+        "observations": (obs, (rows, robot.obs_dim)),
+        "actions": (act, (rows, robot.action_dim)),
+        "rewards": (reward, (rows,)),
+        "terminals": (terminal, (rows,)),
+        "timeouts": (timeout, (rows,)),
+    }
+    if next_obs is not None:
+        shapes["next_observations"] = (next_obs, (rows, robot.obs_dim))
+    for column, (array, shape) in shapes.items():
+        if array.shape != shape or not rows:
+            raise UserError(
+                f"{name}: {column} have shape {array.shape}, but {task.name} needs {shape}, at least one row"
+            )
+        _check_finite(name, column, array)
+    beyond = np.flatnonzero((np.abs(act) > 1 + ACTION_EXCESS).any(-1))
+    if beyond.size:
+        raise UserError(f"{name}: actions leave [-1, 1] in {beyond.size} rows, first in row {beyond[0]}; rescale them")
+
+
+def _check_finite(name: str, column: str, array: Floats | Bools) -> None:
+    bad = ~np.isfinite(array)
+    if bad.any():
+        row = int(np.argmax(bad.reshape(len(array), -1).any(-1)))
+        raise UserError(f"{name}: {column} hold NaN or infinity, first in row {row}; repair or drop the episode")

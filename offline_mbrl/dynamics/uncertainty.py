@@ -1,0 +1,106 @@
+"""How unsure the ensemble is of a step: one function for each penalty of the literature.
+
+Each takes a `Prediction` with mean and std [N, B, d + 1] (reward first) and the elite [B] that was sampled, and gives
+[B]. A superscript s below means the state dimensions only.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
+
+import jax.numpy as jnp
+
+from offline_mbrl.dynamics.ensemble import Prediction, pick
+from offline_mbrl.types import Array
+
+
+def max_aleatoric(prediction: Prediction, member: Array) -> Array:
+    """max_i ||sigma_i||_2: MOPO's own code (Yu et al. 2020, arXiv 2005.13239)."""
+    return _norm(prediction.std).max(axis=0)
+
+
+def max_pair(prediction: Prediction, member: Array) -> Array:
+    """max_{i,j} ||mu_i^s - mu_j^s||_2: MOReL's disagreement (Kidambi et al. 2020, arXiv 2005.05951)."""
+    mean = prediction.mean[..., 1:]
+    return _norm(mean[:, None] - mean[None]).max(axis=(0, 1))
+
+
+def max_center(prediction: Prediction, member: Array) -> Array:
+    """max_i ||mu_i^s - mean_j mu_j^s||_2: MOPO's code without learned variances."""
+    mean = prediction.mean[..., 1:]
+    return _norm(mean - mean.mean(axis=0)).max(axis=0)
+
+
+def mixture_variance(prediction: Prediction) -> Array:
+    """v_k = mean_i sigma_ik^2 + Var_i mu_ik: the law of total variance, [B, d + 1]."""
+    return jnp.square(prediction.std).mean(axis=0) + prediction.mean.var(axis=0)
+
+
+def ens_var(prediction: Prediction, member: Array) -> Array:
+    """sum_k v_k: total variance of the Gaussian mixture."""
+    return mixture_variance(prediction).sum(axis=-1)
+
+
+def ens_std(prediction: Prediction, member: Array) -> Array:
+    """mean_k sqrt(v_k): the one that Lu et al. 2022 (arXiv 2110.04135) favour."""
+    return jnp.sqrt(mixture_variance(prediction)).mean(axis=-1)
+
+
+def ens_var_report(prediction: Prediction, member: Array) -> Array:
+    """sum_i ||sigma_i||_2 + sum_i ||mu_i^s||_2 - ||sum_i mu_i^s||_2: printed in one report as a variance, which it is not."""
+    mean = prediction.mean[..., 1:]
+    return _norm(prediction.std).sum(axis=0) + _norm(mean).sum(axis=0) - _norm(mean.sum(axis=0))
+
+
+def epistemic_std(prediction: Prediction, member: Array) -> Array:
+    """sqrt(mean_k Var_i mu_ik^s): disagreement alone (OfflineRL-Kit's "ensemble_std")."""
+    return jnp.sqrt(prediction.mean[..., 1:].var(axis=0).mean(axis=-1))
+
+
+def individual(prediction: Prediction, member: Array) -> Array:
+    """||sigma_{i*}||_2 of the sampled elite i*."""
+    return _norm(pick(prediction, member).std)
+
+
+def combined(prediction: Prediction, member: Array) -> Array:
+    """(individual + max_aleatoric) / 2."""
+    return 0.5 * (individual(prediction, member) + max_aleatoric(prediction, member))
+
+
+def _norm(x: Array) -> Array:
+    # Not jnp.linalg.norm: its gradient at 0 is NaN, and identical members meet that point.
+    squared = jnp.square(x).sum(axis=-1)
+    return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)
+
+
+PenaltyName = Literal[
+    "max_aleatoric",
+    "max_pair",
+    "max_center",
+    "ens_var",
+    "ens_std",
+    "ens_var_report",
+    "epistemic_std",
+    "individual",
+    "combined",
+]
+
+
+class Penalty(NamedTuple):
+    """A penalty and what it costs: whether it needs every member or only the sampled one."""
+
+    measure: Callable[[Prediction, Array], Array]
+    all_members: bool = True
+
+
+PENALTIES: dict[PenaltyName, Penalty] = {
+    "max_aleatoric": Penalty(max_aleatoric),
+    "max_pair": Penalty(max_pair),
+    "max_center": Penalty(max_center),
+    "ens_var": Penalty(ens_var),
+    "ens_std": Penalty(ens_std),
+    "ens_var_report": Penalty(ens_var_report),
+    "epistemic_std": Penalty(epistemic_std),
+    "individual": Penalty(individual, all_members=False),
+    "combined": Penalty(combined),
+}
+assert set(PENALTIES) == set(get_args(PenaltyName))

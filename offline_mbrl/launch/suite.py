@@ -1,0 +1,79 @@
+"""A grid of jobs read from a TOML file: algorithms x tasks x blocks of seeds."""
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from offline_mbrl.config import Config, describe_first
+from offline_mbrl.errors import UserError
+from offline_mbrl.tasks import Physics
+from offline_mbrl.training.job import Job, Precision, make_job
+
+
+class Run(Config):
+    """One row of the grid: an algorithm and what sets it apart; absent fields are the suite's."""
+
+    algorithm: str
+    tasks: tuple[str, ...] | None = None
+    preset: str | None = None
+    steps: int | None = Field(None, ge=1)
+    set: dict[str, Any] = Field(default_factory=dict, description="hyper-parameters laid over the presets")
+
+
+class Suite(Config):
+    """What a suite file says; `[[run]]` tables are its rows."""
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    source: str = "builtin"
+    size: int | None = Field(None, ge=1)
+    physics: Physics = "d4rl-v2"
+    seeds: int = Field(1, ge=1, description="seeds 0 .. seeds - 1")
+    seeds_per_job: int | None = Field(None, ge=1, description="seeds of one program; all of them when absent")
+    steps: int | None = Field(None, ge=1)
+    evaluate_every: int = Field(5000, ge=1)
+    episodes: int = Field(10, ge=1)
+    precision: Precision = "default"
+    run: tuple[Run, ...] = Field(min_length=1)
+
+
+def read_suite(path: Path) -> Suite:
+    """The suite in `path`; `UserError` where it is missing, is not TOML, or has an unknown or wrong entry."""
+    try:
+        return Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(f"cannot read the suite {path}: {(error.strerror or str(error)).lower()}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path} is not valid TOML: {error}") from error
+    except ValidationError as error:
+        raise UserError(describe_first(error, str(path))) from None
+
+
+def jobs(suite: Suite) -> list[Job]:
+    """Every job of the grid, in the order of the file: by run, then task, then block of seeds."""
+    return [
+        make_job(
+            run.algorithm,
+            task,
+            preset=run.preset,
+            steps=run.steps or suite.steps,
+            overrides=run.set,
+            source=suite.source,
+            size=suite.size,
+            physics=suite.physics,
+            seeds=seeds,
+            evaluate_every=suite.evaluate_every,
+            episodes=suite.episodes,
+            precision=suite.precision,
+        )
+        for run in suite.run
+        for task in run.tasks or suite.tasks
+        for seeds in _blocks(suite.seeds, suite.seeds_per_job or suite.seeds)
+    ]
+
+
+def _blocks(seeds: int, block: int) -> Iterator[tuple[int, ...]]:
+    for start in range(0, seeds, block):
+        yield tuple(range(start, min(start + block, seeds)))

@@ -1,0 +1,83 @@
+"""The twelve D4RL MuJoCo tasks: their robots, reference returns and names."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from offline_mbrl.errors import unknown_name
+
+RobotName = Literal["halfcheetah", "hopper", "walker2d"]
+Level = Literal["random", "medium", "medium-replay", "medium-expert"]
+Physics = Literal["d4rl-v2", "gymnasium-v4"]
+
+LEVELS: tuple[Level, ...] = get_args(Level)
+PHYSICS: tuple[Physics, ...] = get_args(Physics)
+
+
+@dataclass(frozen=True)
+class Robot:
+    """A simulated body and the scale of its score.
+
+    `random_return` and `expert_return` are D4RL's undiscounted reference returns
+    (Fu et al. 2020, arXiv 2004.07219; `infos.py` of Farama's D4RL); `horizon` counts control steps.
+    """
+
+    name: RobotName
+    obs_dim: int
+    action_dim: int
+    frame_skip: int
+    random_return: float
+    expert_return: float
+    horizon: int = 1000
+
+    def normalized_score(self, returns: ArrayLike) -> NDArray[np.float64]:
+        """100 (R - R_random) / (R_expert - R_random), elementwise."""
+        return self.score_per_return * (np.asarray(returns, np.float64) - self.random_return)
+
+    @property
+    def score_per_return(self) -> float:
+        """Points of normalised score per unit of return: the only factor a standard deviation is scaled by."""
+        return 100.0 / (self.expert_return - self.random_return)
+
+
+ROBOTS: dict[str, Robot] = {
+    robot.name: robot
+    for robot in (
+        Robot("halfcheetah", 17, 6, 5, -280.178953, 12135.0),
+        Robot("hopper", 11, 3, 4, -20.272305, 3234.3),
+        Robot("walker2d", 17, 6, 4, 1.629008, 4592.3),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One of the twelve benchmark problems: a robot and the quality of the behaviour in its data."""
+
+    robot: Robot
+    level: Level
+
+    @property
+    def name(self) -> str:
+        return f"{self.robot.name}-{self.level}"
+
+
+TASKS: dict[str, Task] = {
+    task.name: task for task in (Task(robot, level) for robot in ROBOTS.values() for level in LEVELS)
+}
+
+
+def get_robot(name: str) -> Robot:
+    """The robot called `name`; `UserError` with a suggestion otherwise."""
+    if name not in ROBOTS:
+        raise unknown_name("robot", name, ROBOTS)
+    return ROBOTS[name]
+
+
+def get_task(name: str) -> Task:
+    """The task called `name`; `UserError` with a suggestion otherwise."""
+    if name not in TASKS:
+        raise unknown_name("task", name, TASKS)
+    return TASKS[name]

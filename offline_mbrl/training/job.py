@@ -1,0 +1,109 @@
+"""What one run is: a value whose hash is its identity, so that a finished run is known and a half-done one is resumed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field, ValidationError, model_validator
+
+from offline_mbrl.algorithms.presets import resolve
+from offline_mbrl.algorithms.registry import get_definition
+from offline_mbrl.config import Config, describe_first
+from offline_mbrl.errors import UserError
+from offline_mbrl.results import records
+from offline_mbrl.tasks import Physics, get_task
+
+Precision = Literal["default", "high", "highest"]
+"""Precision of float32 matrix products (`jax.default_matmul_precision`): on NVIDIA `default` is TF32."""
+
+
+class Places(NamedTuple):
+    """Where things are kept on this machine; no part of a job's identity. None stands for the usual places."""
+
+    data: Path | None = None
+    cache: Path | None = None
+
+
+class Job(Config):
+    """An algorithm on a task with a block of seeds. Everything that can move a number is here and enters the id."""
+
+    algorithm: str
+    task: str
+    source: str = Field("builtin", description="where the data come from")
+    size: int | None = Field(None, ge=1, description="rows of generated data; the full size when absent")
+    physics: Physics = Field("d4rl-v2", description="physics of the evaluation, and of generated data")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="trained side by side in one program")
+    steps: int = Field(ge=1, description="gradient steps")
+    evaluate_every: int = Field(5000, ge=1, description="gradient steps between evaluations")
+    episodes: int = Field(10, ge=1, description="episodes of one evaluation, deterministic policy")
+    precision: Precision = "default"
+    preset: str | None = Field(None, description="named alternative of the algorithm's presets")
+    config: dict[str, Any] = Field(description="the resolved hyper-parameters")
+
+    @model_validator(mode="after")
+    def _periods_fit(self) -> "Job":
+        if self.steps % self.evaluate_every:
+            raise UserError(f"{self.steps} steps are not a multiple of the {self.evaluate_every} between evaluations")
+        return self
+
+    @property
+    def id(self) -> str:
+        """A hash of every field: equal ids are equal runs."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def name(self) -> str:
+        """A readable folder name that ends in the id."""
+        return f"{self.algorithm}-{self.task}-{self.id}"
+
+
+def make_job(
+    algorithm: str,
+    task: str,
+    *,
+    preset: str | None = None,
+    steps: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Job:
+    """The job of `algorithm` on `task` with its presets resolved, so that later preset files cannot change it.
+
+    Args:
+      algorithm: a registered name.
+      task: one of the twelve.
+      preset: named alternative of the algorithm's presets.
+      steps: gradient steps; the published number when absent.
+      overrides: hyper-parameters laid over the presets.
+      settings: the other fields of `Job`.
+
+    Raises:
+      UserError: an unknown name (the nearest is suggested) or a value of the wrong type or out of range.
+    """
+    definition = get_definition(algorithm)
+    resolved = resolve(definition, get_task(task).name, preset, dict(overrides or {}))
+    config = resolved.config.model_dump(mode="json")
+    fields = {"algorithm": algorithm, "task": task, "preset": preset, "steps": steps or resolved.steps, "config": config}
+    try:
+        return Job.model_validate(fields | settings)
+    except ValidationError as error:
+        raise UserError(describe_first(error, "run")) from None
+
+
+def claim(out: Path, job: Job) -> None:
+    """Makes `out` the folder of `job`; `UserError` when it cannot be written or is another run's."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        owner = records.read_json(out / records.JOB)
+        if owner is None:
+            records.write_json(out / records.JOB, {"id": job.id} | job.model_dump(mode="json"))
+        elif owner["id"] != job.id:
+            raise UserError(
+                f"{out} belongs to another run ({owner['algorithm']} on {owner['task']}, id {owner['id']}, this one is "
+                f"{job.id}); choose another --out"
+            )
+        (out / records.FAILED).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {(error.strerror or str(error)).lower()}; choose another --out") from error

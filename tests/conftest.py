@@ -1,0 +1,41 @@
+"""Order of the tests and what they share."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+TIERS = ("medium", "slow")
+
+
+def tier(item: pytest.Item) -> int:
+    """0 for fast tests, then 1 for medium and 2 for slow ones."""
+    return max((place for place, mark in enumerate(TIERS, 1) if item.get_closest_marker(mark)), default=0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the fast tests first: a broken basis shows before anything is trained on it."""
+    items.sort(key=tier)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none."""
+    if item.get_closest_marker("gpu") and not gpus():
+        pytest.skip("needs a GPU and JAX sees none")
+
+
+def gpus() -> Sequence[object]:
+    """The GPUs that JAX sees."""
+    import jax
+
+    return [device for device in jax.devices() if device.platform == "gpu"]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real D4RL files: $OFFLINE_MBRL_SHARED, or `shared` beside the repository."""
+    folder = Path(os.environ.get("OFFLINE_MBRL_SHARED", Path(__file__).parents[2] / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no folder of D4RL files at {folder}; set OFFLINE_MBRL_SHARED")
+    return folder
