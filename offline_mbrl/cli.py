@@ -167,7 +167,9 @@ def sweep(
     from offline_mbrl.training.job import Places
 
     folder = out or Path("results") / suite.stem
-    outcomes = run_jobs(jobs(read_suite(suite)), folder, Places(data_dir, cache_dir), make_slots(parallel, gpus), device)
+    outcomes = run_jobs(
+        jobs(read_suite(suite)), folder, Places(data_dir, cache_dir), make_slots(parallel, gpus), device
+    )
     _write_results(folder)
     troubled = [outcome for outcome in outcomes if outcome.problem]
     for outcome in troubled:

@@ -73,7 +73,9 @@ def _mujoco() -> str:
         simulator.reset([0])
         if not np.isfinite(simulator.step(np.zeros((1, robot.action_dim))).obs).all():
             raise UserError(f"one step of {robot.name} is not finite; the MuJoCo installation is broken")
-    masses = [f"{float(load_model(ROBOTS['hopper'], physics).body_mass.sum()):.4f} kg under {physics}" for physics in PHYSICS]
+    masses = [
+        f"{float(load_model(ROBOTS['hopper'], physics).body_mass.sum()):.4f} kg under {physics}" for physics in PHYSICS
+    ]
     return f"{mujoco.__version__}, robots step, hopper weighs {' and '.join(masses)}"
 
 

@@ -24,8 +24,13 @@ class RateColumn(ProgressColumn):
 
 
 @contextmanager
-def progress(title: str, total: int | None, done: int = 0, console: Console | None = None) -> Iterator[Tick]:
-    """A bar called `title` over `total` units (unknown when None) that starts at `done`."""
+def progress(
+    title: str, total: int | None, done: int = 0, console: Console | None = None, *, lines: bool = True
+) -> Iterator[Tick]:
+    """A bar called `title` over `total` units (unknown when None) that starts at `done`.
+
+    Where there is no terminal each report is a line of its own, unless `lines` is off: for work that reports often.
+    """
     console = console or Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("{task.fields[news]}"), console=console, disable=not console.is_terminal) as bar:
@@ -33,7 +38,7 @@ def progress(title: str, total: int | None, done: int = 0, console: Console | No
 
         def tick(done: int, news: str = "") -> None:
             bar.update(task, completed=done, news=news)
-            if not console.is_terminal:
+            if lines and not console.is_terminal:
                 of = f"/{total:,}" if total else ""
                 console.print(f"{title}: {done:,}{of} {news}", highlight=False)
 

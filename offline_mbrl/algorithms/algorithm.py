@@ -7,17 +7,20 @@ The contract, in optax's manner (`optax.adam(lr)` -> `GradientTransformation`), 
     update(state, batch, key) -> (state, metrics)    one gradient step; metrics are scalars
     refresh(state, data, key) -> (state, metrics)    before every `refresh_every` updates; None where there is none
     act(state, obs, key, deterministic) -> action    one observation; callers vmap
+    deploy(state) -> state                           before an evaluation: what acting looks up; None where there is none
+    variants                                         other ways of acting on the same state, each scored under its name
 
 Every function is pure, has fixed shapes, and works under `vmap` over keys and states with the data unbatched. None
 branches on a step counter that a seed holds: under `vmap` a `lax.cond` on it becomes a `select` that runs both sides,
 so periodic work belongs in `refresh` or in an inner scan.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from offline_mbrl.config import Config
 from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig
@@ -29,6 +32,9 @@ State = Any
 
 Batch = Any
 
+Act = Callable[[State, Array, Key, bool], Array]
+"""(state, obs [d], key, deterministic) -> action [m]."""
+
 
 @dataclass(frozen=True)
 class Algorithm:
@@ -37,9 +43,11 @@ class Algorithm:
     init: Callable[[Key, Data, Ensemble | None], State]
     sample: Callable[[State, Data, Key], Batch]
     update: Callable[[State, Batch, Key], tuple[State, Metrics]]
-    act: Callable[[State, Array, Key, bool], Array]
+    act: Act
     refresh: Callable[[State, Data, Key], tuple[State, Metrics]] | None = None
     refresh_every: int = 1
+    deploy: Callable[[State], State] | None = None
+    variants: Mapping[str, Act] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,3 +73,10 @@ def sample_rows(rows: Transition, key: Key, batch_size: int) -> Transition:
     """`batch_size` rows of [n, ...] transitions, uniform with replacement."""
     index = indices(key, batch_size, rows.reward.shape[0])
     return jax.tree.map(lambda leaf: leaf[index], rows)
+
+
+def sample_starts(data: Data, key: Key, count: int) -> Array:
+    """`count` first observations of episodes, uniform with replacement: [count, d]."""
+    started = jnp.cumsum(data.is_first)
+    number = indices(key, count, jnp.maximum(started[-1], 1))
+    return data.transitions.obs[jnp.searchsorted(started, number + 1)]

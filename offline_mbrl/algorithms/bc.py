@@ -76,7 +76,10 @@ def build(problem: Problem, config: BCConfig, steps: int) -> Algorithm:
 
     def loss(params: Params, batch: Transition) -> Array:
         output = apply(module, params, batch.obs)
-        return negative_log_likelihood(*output, batch.action) if gaussian else squared_error(output, batch.action)
+        if not gaussian:
+            return squared_error(output, batch.action)
+        mean, log_std = output
+        return negative_log_likelihood(mean, log_std, batch.action)
 
     def update(state: BCState, batch: Transition, key: Key) -> tuple[BCState, Metrics]:
         value, grads = jax.value_and_grad(loss)(state.actor.params, batch)

@@ -82,8 +82,16 @@ def mean_uncertainty(made: Rollout) -> Array:
     return jnp.where(made.alive, made.uncertainty, 0.0).sum(axis=1) / jnp.maximum(made.alive.sum(axis=1), 1)
 
 
-def build(problem: Problem, config: BranchedConfig, steps: int, target: Target) -> Algorithm:
-    """SAC on data rows and unpenalised imagined rows, toward a Bellman target of the system's own."""
+def soft_target(system: SAC, state: BranchedState, batch: Transition, key: Key) -> tuple[Array, Metrics]:
+    """SAC's own target."""
+    return sac.bellman_target(system, state.learner, batch, key), {}
+
+
+def build(problem: Problem, config: BranchedConfig, steps: int, target: Target = soft_target) -> Algorithm:
+    """SAC on data rows and unpenalised imagined rows, toward SAC's Bellman target or one of the system's own.
+
+    A system that adds to the state extends `BranchedState` and replaces the functions in which it differs.
+    """
     system = sac.make(problem, config, steps)
 
     def init(key: Key, data: Data, ensemble: Ensemble | None) -> BranchedState:

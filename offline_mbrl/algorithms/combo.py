@@ -7,6 +7,7 @@ SAC on data and branched model rollouts, whose critics are pushed down at rho's 
 with d_f a share f of data rows and 1 - f of imagined ones. No reward is penalised.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import jax
@@ -16,14 +17,11 @@ from pydantic import Field
 
 from offline_mbrl.algorithms import branched, conservative, sac
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition
-from offline_mbrl.algorithms.branched import BranchedConfig
+from offline_mbrl.algorithms.branched import BranchedConfig, BranchedState
 from offline_mbrl.algorithms.conservative import ConservativeConfig, Proposals
 from offline_mbrl.algorithms.networks import Params, Trained
-from offline_mbrl.algorithms.sac import SAC, SACState
-from offline_mbrl.dynamics import ring
+from offline_mbrl.algorithms.sac import SAC
 from offline_mbrl.dynamics.ensemble import Ensemble
-from offline_mbrl.dynamics.ring import Ring
-from offline_mbrl.dynamics.rollout import ensemble_model, flatten
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
@@ -52,10 +50,9 @@ class Previous(struct.PyTreeNode):
     step: Array  # int32, gradient steps taken
 
 
-class COMBOState(struct.PyTreeNode):
-    learner: SACState
-    ensemble: Ensemble
-    imagined: Ring
+class COMBOState(BranchedState):
+    """A branched actor-critic's state, the learned weight's, and the prior's."""
+
     log_weight: Trained  # log w of the conservative term
     previous: Previous | None
 
@@ -86,7 +83,7 @@ def propose(
         rows.obs,
         conservative.policy_draws(system, actor, rows.obs, count, stream(key, "policy")),
         conservative.policy_draws(system, actor, rows.next_obs, count, stream(key, "next_policy")),
-        earlier or conservative.uniform_draws(count, *rows.action.shape, stream(key, "uniform")),
+        earlier or conservative.uniform_draws(count, rows.action, stream(key, "uniform")),
     )
 
 
@@ -104,29 +101,21 @@ def check(config: COMBOConfig) -> None:
 
 
 def build(problem: Problem, config: COMBOConfig, steps: int) -> Algorithm:
+    """COMBO's functions for a run of `steps` gradient steps; `UserError` where the term would have no rows."""
     check(config)
     system = sac.make(problem, config, steps)
+    base = branched.build(problem, config, steps)
 
     def init(key: Key, data: Data, ensemble: Ensemble | None) -> COMBOState:
-        assert ensemble is not None, "COMBO needs a fitted ensemble"
-        learner = sac.init(system, key)
-        copied = jax.tree.map(jnp.copy, learner.actor.params)
+        start: BranchedState = base.init(key, data, ensemble)
+        copied = jax.tree.map(jnp.copy, start.learner.actor.params)
         return COMBOState(
-            learner=learner,
-            ensemble=ensemble,
-            imagined=branched.empty_ring(config, problem),
+            learner=start.learner,
+            ensemble=start.ensemble,
+            imagined=start.imagined,
             log_weight=conservative.init_weight(config),
             previous=None if config.prior == "uniform" else Previous(copied, jnp.zeros((), jnp.int32)),
         )
-
-    def refresh(state: COMBOState, data: Data, key: Key) -> tuple[COMBOState, Metrics]:
-        model = ensemble_model(state.ensemble, problem.terminates)
-        policy = lambda obs, key: sac.act(system, state.learner.actor.params, obs, key, deterministic=False)  # noqa: E731
-        made = branched.branch(config, model, policy, data, key)
-        return state.replace(imagined=ring.push(state.imagined, *flatten(made))), branched.rollout_metrics(made)
-
-    def sample(state: COMBOState, data: Data, key: Key) -> Transition:
-        return branched.mixed_batch(config, state.imagined, data, key)
 
     def update(state: COMBOState, batch: Transition, key: Key) -> tuple[COMBOState, Metrics]:
         previous = state.previous and remember(state.previous, state.learner.actor.params, config.prior_lag)
@@ -141,10 +130,7 @@ def build(problem: Problem, config: COMBOConfig, steps: int) -> Algorithm:
         moved = state.replace(learner=learner, log_weight=log_weight, previous=previous)
         return moved, critic_metrics | actor_metrics
 
-    def act(state: COMBOState, obs: Array, key: Key, deterministic: bool) -> Array:
-        return sac.act(system, state.learner.actor.params, obs, key, deterministic)
-
-    return Algorithm(init, sample, update, act, refresh, config.rollout_every)
+    return replace(base, init=init, update=update)
 
 
 DEFINITION = Definition(
@@ -156,9 +142,9 @@ DEFINITION = Definition(
     build=build,
     ensemble=lambda config: config.dynamics,
     deviations=(
-        "No official code is public; the step is OfflineRL-Kit's with the log-sum-exp over all 30 proposals of a state, as in "
-        "the official CQL code. The preset `kit` runs over 3, with which its table was made.",
-        "The earlier policy is copied every `prior_lag` steps, so it is 1 to `prior_lag` steps old and not always the same age.",
-        "A learned weight acts from the next step on; in the course report that proposed it, from the same step on.",
+        "No official code is public; the step is OfflineRL-Kit's, with the log-sum-exp over all 30 proposals of a "
+        "state as in the official CQL code. The preset `kit` runs over 3, with which its table was made.",
+        "The earlier policy is copied every `prior_lag` steps, so that it is 1 to `prior_lag` steps old when used.",
+        "A learned weight acts from the next step on; in the course project that proposed it, from the same step on.",
     ),
 )

@@ -39,10 +39,12 @@ class ConservativeConfig(Config):
         "one proposal of each kind (3-way, OfflineRL-Kit), or the batch flattened",
     )
     maximize_data: bool = Field(True, description="subtract the mean Q of the data rows")
-    centered: bool = Field(True, description="subtract log n from a log-sum-exp of n terms; matters to a threshold only")
+    centered: bool = Field(
+        True, description="subtract log n from a log-sum-exp of n terms; matters to a threshold only"
+    )
     weighting: Literal["fixed", "learned"] = Field("fixed", description="w = 1, or w learned against the threshold")
     threshold: float = Field(5.0, description="what beta C is held to when w is learned")
-    weight_max: float | None = Field(1e6, gt=0, description="upper clamp of the learned w; none when absent")
+    weight_max: float = Field(1e6, gt=0, description="upper clamp of the learned w")
     weight_lr: float = Field(3e-4, gt=0, description="Adam rate of the learned log w")
 
 
@@ -67,10 +69,10 @@ def policy_draws(system: SAC, actor: Params, obs: Array, count: int, key: Key) -
     return Draws(*law.sample_and_log_prob(seed=key, sample_shape=(count,)))
 
 
-def uniform_draws(count: int, rows: int, action_dim: int, key: Key) -> Draws:
-    """`count` actions uniform in [-1, 1]^m for each row: log-density -m log 2."""
-    action = jax.random.uniform(key, (count, rows, action_dim), minval=-1.0, maxval=1.0)
-    return Draws(action, jnp.full((count, rows), -action_dim * math.log(2.0)))
+def uniform_draws(count: int, action: Array, key: Key) -> Draws:
+    """`count` actions uniform in [-1, 1]^m for each of the rows of action [B, m]: log-density -m log 2."""
+    drawn = jax.random.uniform(key, (count, *action.shape), minval=-1.0, maxval=1.0)
+    return Draws(drawn, jnp.full(drawn.shape[:-1], -action.shape[-1] * math.log(2.0)))
 
 
 def propose(obs: Array, *kinds: Draws) -> Proposals:
@@ -115,13 +117,10 @@ def critic_loss(
     q_proposed = sac.q_values(system, critic, obs, proposals.action)
     term = conservative_term(config, q_proposed, proposals.log_density, q[:, :real_rows])
     loss = (jnp.square(q - target).mean(axis=-1) + weight * config.conservative_weight * term).sum()
-    return loss, {
-        "critic_loss": loss,
-        "q": q.mean(),
-        "target": target.mean(),
-        "conservative": term.mean(),
-        "gap": q_proposed[:, :, 0].mean() - q[:, :real_rows].mean(),
-    }
+    metrics = {"critic_loss": loss, "q": q.mean(), "target": target.mean(), "conservative": term.mean()}
+    if real_rows:
+        metrics["gap"] = q_proposed[:, :, 0].mean() - q[:, :real_rows].mean()
+    return loss, metrics
 
 
 def init_weight(config: ConservativeConfig) -> Trained:
@@ -141,8 +140,6 @@ def update_weight(config: ConservativeConfig, log_weight: Trained, term: Array) 
     """
     gradient = -jnp.exp(log_weight.params) * (config.conservative_weight * term - config.threshold)
     moved = log_weight.step(gradient, weight_optimizer(config))
-    if config.weight_max is None:
-        return moved
     return moved.replace(params=jnp.minimum(moved.params, math.log(config.weight_max)))
 
 

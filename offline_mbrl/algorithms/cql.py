@@ -32,6 +32,8 @@ class CQLConfig(ConservativeConfig, SACConfig):
 
 
 class CQLState(struct.PyTreeNode):
+    """An actor-critic, the learned weight and the count that ends the warm start."""
+
     learner: SACState
     log_weight: Trained  # log w of the conservative term
     step: Array  # int32, gradient steps taken
@@ -45,7 +47,7 @@ def warm_actor_loss(
     Both are computed and one is chosen: a branch on the step would run both under `vmap` too, and the likelihood costs
     nothing beside the critics.
     """
-    mean, log_std = system.actor.apply({"params": actor}, batch.obs)
+    mean, log_std = sac.policy_parameters(system, actor, batch.obs)
     action, log_prob = tanh_gaussian(mean, log_std).sample_and_log_prob(seed=key)
     value = sac.q_values(system, state.critic.params, batch.obs, action).min(axis=0)
     likelihood = action_log_prob(mean, log_std, batch.action)
@@ -55,16 +57,17 @@ def warm_actor_loss(
 
 def propose(config: CQLConfig, system: SAC, actor: Params, batch: Transition, key: Key) -> Proposals:
     """N_a actions of pi(.|s), of pi(.|s') and of the uniform law, all judged at s."""
-    count, (rows, action_dim) = config.action_samples, batch.action.shape
+    count = config.action_samples
     return conservative.propose(
         batch.obs,
         conservative.policy_draws(system, actor, batch.obs, count, stream(key, "policy")),
         conservative.policy_draws(system, actor, batch.next_obs, count, stream(key, "next_policy")),
-        conservative.uniform_draws(count, rows, action_dim, stream(key, "uniform")),
+        conservative.uniform_draws(count, batch.action, stream(key, "uniform")),
     )
 
 
 def build(problem: Problem, config: CQLConfig, steps: int) -> Algorithm:
+    """CQL's functions for a run of `steps` gradient steps."""
     system = sac.make(problem, config, steps)
     warm_steps = int(config.warm_start * steps)
 
@@ -105,10 +108,10 @@ DEFINITION = Definition(
     config=CQLConfig,
     build=build,
     deviations=(
-        "The step order is actor, temperature, critics, targets (OfflineRL-Kit); the official code computes the actor's loss "
-        "with the critics of before the step and moves the actor last.",
-        "The log-sum-exp subtracts log n unless `centered` is off, as the preset `lagrange` has it: a constant, seen by a "
-        "threshold only.",
+        "The step order is actor, temperature, critics, targets (OfflineRL-Kit); the official code computes the "
+        "actor's loss with the critics of before the step and moves the actor last.",
+        "The log-sum-exp subtracts log n unless `centered` is off, as in the preset `lagrange`: a constant, which "
+        "only a threshold sees.",
         "The learned weight is clamped by projection; the official clamp has no gradient beyond 1e6.",
         "The warm start is a share of the run, 40,000 of a million steps as in the official code.",
     ),

@@ -72,9 +72,9 @@ DEFINITION = Definition(
     build=build,
     ensemble=lambda config: config.dynamics,
     deviations=(
-        "Equation (8) is the one of the official code: the five elites stand for the uncertainty set, each by the mean of "
+        "Equation (8) is that of the official code: the five elites stand for the uncertainty set, each by the mean of "
         "ten draws, so that noise does not enter the minimum.",
-        "The critic loss sums the critics' mean squared errors, where the official code averages them: a factor of 2 that "
+        "The critic loss sums the critics' squared errors, where the official code averages them: a factor of 2 that "
         "Adam removes.",
         "The actor's rate falls at every step along its half cosine; the official code steps it once per 1000 updates.",
         "The hopper's termination rule bounds components on both sides; the official code bounds them from above only.",

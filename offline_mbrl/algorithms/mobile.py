@@ -70,10 +70,10 @@ DEFINITION = Definition(
     build=build,
     ensemble=lambda config: config.dynamics,
     deviations=(
-        "The critic loss sums the critics' mean squared errors, where the official code averages them: a factor of 2 that "
+        "The critic loss sums the critics' squared errors, where the official code averages them: a factor of 2 that "
         "Adam removes.",
         "The actor's rate falls at every step along its half cosine; the official code steps it once per 1000 updates.",
-        "The penalty is computed on the model rows alone; the official code computes it on all and zeroes the data rows.",
+        "The penalty is computed on model rows alone; the official code computes it on all and zeroes the data rows.",
         "The hopper's termination rule bounds components on both sides; public copies bound them from above only.",
     ),
 )

@@ -23,7 +23,6 @@ from offline_mbrl.dynamics.ensemble import Ensemble
 from offline_mbrl.dynamics.ring import Ring
 from offline_mbrl.dynamics.rollout import Rollout, ensemble_model, flatten
 from offline_mbrl.dynamics.uncertainty import PENALTIES, PenaltyName
-from offline_mbrl.keys import stream
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
 

@@ -1,10 +1,11 @@
 """Actor and critic networks, and the optimiser state that travels with a network's weights."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import distrax
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
@@ -13,6 +14,8 @@ from offline_mbrl.types import Array, Key
 
 Params = Any
 """A pytree of weights."""
+
+Tree = TypeVar("Tree")
 
 ACTION_MARGIN = 1e-5
 """Logged actions are pulled this far inside (-1, 1) before their likelihood is taken: atanh(1) is infinite."""
@@ -73,6 +76,27 @@ def critic_ensemble(count: int, hidden: tuple[int, ...]) -> nn.Module:
     )
     module: nn.Module = ensemble(hidden)
     return module
+
+
+def one_of(ensemble: nn.Module) -> Critic:
+    """The module of a single critic of a `critic_ensemble`."""
+    return Critic(ensemble.hidden)
+
+
+CRITIC_CHUNK = 50
+"""Most critics evaluated at once: the activations of hundreds do not fit beside each other."""
+
+
+def map_critics(one: Callable[[Params], Tree], critics: Params, chunk: int = CRITIC_CHUNK) -> Tree:
+    """`one` of every critic of a `critic_ensemble`, stacked on a leading axis.
+
+    More than `chunk` critics are taken in turn and their activations are made again on the way back, so that memory
+    grows with the number of critics by their weights alone.
+    """
+    if jax.tree.leaves(critics)[0].shape[0] <= chunk:
+        return jax.vmap(one)(critics)
+    mapped: Tree = jax.lax.map(jax.checkpoint(one), critics, batch_size=chunk)
+    return mapped
 
 
 def tanh_gaussian(mean: Array, log_std: Array) -> distrax.Transformed:

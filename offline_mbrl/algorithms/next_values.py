@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from offline_mbrl.algorithms import sac
 from offline_mbrl.algorithms.branched import BranchedConfig, BranchedState
 from offline_mbrl.algorithms.sac import SAC
-from offline_mbrl.dynamics.ensemble import Ensemble, members, predict
+from offline_mbrl.dynamics.ensemble import Ensemble, only_elites, predict
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.types import Array, Key, Transition
@@ -14,8 +14,7 @@ from offline_mbrl.types import Array, Key, Transition
 
 def sample_next_obs(ensemble: Ensemble, obs: Array, action: Array, samples: int, key: Key) -> Array:
     """s'_ik ~ N(s + mu_i, diag sigma_i^2) of every elite i, each draw with its own noise: [samples, elites, B, d]."""
-    elites = ensemble.replace(weights=members(ensemble.weights, ensemble.elites))
-    mean, std = predict(elites, obs, action)
+    mean, std = predict(only_elites(ensemble), obs, action)
     noise = jax.random.normal(key, (samples, *mean.shape[:-1], obs.shape[-1]))
     return obs + mean[..., 1:] + std[..., 1:] * noise
 
@@ -32,15 +31,15 @@ def next_values(system: SAC, state: BranchedState, rows: Transition, samples: in
 
 
 def on_model_rows(config: BranchedConfig, measured: Array) -> Array:
-    """A quantity of the imagined rows [B - n_real] as one of the mixed batch [B], whose data rows come first: 0 there."""
+    """A quantity of the imagined rows [B - n_real] as one of the mixed batch [B], data rows first: 0 there."""
     return jnp.concatenate([jnp.zeros(config.real_rows), measured])
 
 
 def require_two_elites(config: BranchedConfig) -> None:
-    """A spread needs two members.
+    """A spread needs two elites.
 
     Raises:
       UserError: the configuration keeps fewer.
     """
-    if min(config.dynamics.elites, config.dynamics.members) < 2:
-        raise UserError("a spread of next values needs two members; raise dynamics.members and dynamics.elites")
+    if config.dynamics.elites < 2:
+        raise UserError("a spread of next values needs two elites; raise dynamics.elites")

@@ -22,6 +22,8 @@ from offline_mbrl.algorithms.networks import (
     cosine_adam,
     critic_ensemble,
     init_params,
+    map_critics,
+    one_of,
     polyak,
     tanh_gaussian,
 )
@@ -97,6 +99,12 @@ def init(sac: SAC, key: Key) -> SACState:
     )
 
 
+def policy_parameters(sac: SAC, actor: Params, obs: Array) -> tuple[Array, Array]:
+    """Mean and log standard deviation of the pre-squash Gaussian: [..., m] each."""
+    mean, log_std = sac.actor.apply({"params": actor}, obs)
+    return jnp.asarray(mean), jnp.asarray(log_std)
+
+
 def sample_action(sac: SAC, actor: Params, obs: Array, key: Key) -> tuple[Array, Array]:
     """a ~ pi(.|s), reparametrised, and log pi(a|s): [..., m] and [...]."""
     action, log_prob = tanh_gaussian(*apply(sac.actor, actor, obs)).sample_and_log_prob(seed=key)
@@ -112,7 +120,8 @@ def act(sac: SAC, actor: Params, obs: Array, key: Key, deterministic: bool) -> A
 
 def q_values(sac: SAC, critic: Params, obs: Array, action: Array) -> Array:
     """Q_k(s, a) of every critic: [critics, ...]."""
-    values: Array = apply(sac.critic, critic, obs, action)
+    one = one_of(sac.critic)
+    values: Array = map_critics(lambda params: apply(one, params, obs, action), critic)
     return values
 
 

@@ -16,8 +16,8 @@ from offline_mbrl.data.behavior import WEIGHTS, Behaviors, load_behaviors
 from offline_mbrl.data.cache import cache_folder, cached
 from offline_mbrl.data.dataset import Dataset, from_raw
 from offline_mbrl.data.generate import Behavior, Rows, generate, join, stochastic, uniform
-from offline_mbrl.data.progress import progress_bar
 from offline_mbrl.errors import UserError
+from offline_mbrl.progress import progress
 from offline_mbrl.tasks import Physics, Task
 
 RECIPE = 1
@@ -33,6 +33,7 @@ class Segment(NamedTuple):
     policy: str  # names the stream of randomness: sets that share a policy share its episodes
     behavior: Behavior
     until: int
+    cut: bool = True  # its last episode, at `until`; otherwise that one ends first, at the cost of the next segment
 
 
 def full_size(task: Task) -> int:
@@ -64,7 +65,7 @@ def load_builtin(
 
     def build() -> Dataset:
         rows = min(size or full_size(task), full_size(task))
-        with progress_bar(f"generating {name}", rows) as report:
+        with progress(f"generating {name}", rows, lines=False) as report:
             return make(task, behaviors, rows, physics, report)
 
     return cached(path, build)
@@ -81,15 +82,23 @@ def make(
     parts: list[Rows] = []
     done = 0
     for segment in segments(task, behaviors, size):
-        # In a replay the policy changes between episodes, so that only the set's last episode is cut.
-        cut = task.level != "medium-replay" or segment.until == size
         if segment.until > done:
-            seed = crc32(f"{task.robot.name}/{segment.policy}".encode())
-            parts.append(generate(task.robot, segment.behavior, segment.until - done, seed, physics, cut=cut))
+            parts.append(_play(task, segment, done, physics, report))
             done += len(parts[-1].rewards)
-            report(done)
-    rows = join(parts, size)
-    return from_raw(task, source="builtin", name=set_name(task, size), physics=physics, **rows._asdict())
+    return from_raw(task, source="builtin", name=set_name(task, size), physics=physics, **join(parts, size)._asdict())
+
+
+def _play(task: Task, segment: Segment, done: int, physics: Physics, report: Callable[[int], None]) -> Rows:
+    """The segment's rows, `done` of the set being there."""
+    return generate(
+        task.robot,
+        segment.behavior,
+        segment.until - done,
+        crc32(f"{task.robot.name}/{segment.policy}".encode()),
+        physics,
+        cut=segment.cut,
+        report=lambda rows: report(done + rows),
+    )
 
 
 def segments(task: Task, behaviors: Behaviors, size: int) -> list[Segment]:
@@ -114,7 +123,9 @@ def replay_segments(task: Task, behaviors: Behaviors, size: int) -> list[Segment
     steps = np.concatenate([[0], behaviors.steps[: behaviors.medium + 1]])
     bounds = np.append((steps[:-1] + steps[1:]) / 2, steps[-1]) / steps[-1]
     until = np.round(bounds * size).astype(int).tolist()
+    # As in training, the policy changes between episodes: only the set's last one is cut.
     rungs = [
-        Segment(f"replay-{index}", stochastic(behaviors.actor(index)), rows) for index, rows in enumerate(until[1:])
+        Segment(f"replay-{index}", stochastic(behaviors.actor(index)), rows, cut=rows == size)
+        for index, rows in enumerate(until[1:])
     ]
-    return [Segment("random", uniform(task.robot), until[0]), *rungs]
+    return [Segment("random", uniform(task.robot), until[0], cut=False), *rungs]

@@ -1,8 +1,7 @@
 """Data sets that were made here, kept as one file each: whole, checked when read, built by one process at a time."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 from zipfile import BadZipFile
@@ -11,12 +10,14 @@ import numpy as np
 from filelock import FileLock
 
 from offline_mbrl.data.dataset import DataPhysics, Dataset, Episodes, read_only
+from offline_mbrl.data.disk import writing
 from offline_mbrl.errors import UserError
 from offline_mbrl.files import write_atomically
 from offline_mbrl.tasks import get_task
 
 LABELS = ("source", "name", "physics")
 COLUMNS = ("observations", "actions", "rewards", "discounts", "next_observations")
+ADVICE = "free space there or point OFFLINE_MBRL_CACHE at another folder"
 BROKEN = (BadZipFile, EOFError, KeyError, OSError, ValueError, UserError)
 
 
@@ -33,13 +34,17 @@ def cached(path: Path, build: Callable[[], Dataset]) -> Dataset:
 
     Processes that ask for the same file at the same time wait for the first one to build it.
     """
-    with _writable(path):
+    lock = FileLock(path.with_suffix(".lock"))
+    with writing(path, ADVICE):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            dataset = load(path)
-            if dataset is None:
-                dataset = build()
-                save(path, dataset)
+        lock.acquire()
+    try:
+        dataset = load(path)
+        if dataset is None:
+            dataset = build()
+            save(path, dataset)
+    finally:
+        lock.release()
     return dataset
 
 
@@ -48,14 +53,14 @@ def save(path: Path, dataset: Dataset) -> None:
     parts = {column: getattr(dataset, column) for column in COLUMNS}
     parts |= {f"episodes/{field}": array for field, array in dataset.episodes._asdict().items()}
     parts |= {label: np.array(getattr(dataset, label)) for label in LABELS}
-    with write_atomically(path) as file:
+    with writing(path, ADVICE), write_atomically(path) as file:
         np.savez(file, allow_pickle=False, task=np.array(dataset.task.name), **parts)
 
 
 def load(path: Path) -> Dataset | None:
     """The data set in `path`; None when there is none or its checksums do not hold."""
     try:
-        with np.load(path) as archive:
+        with path.open("rb") as file, np.load(file) as archive:
             obs, act, reward, discount, next_obs = (read_only(archive[column]) for column in COLUMNS)
             episodes = Episodes(*(archive[f"episodes/{field}"] for field in Episodes._fields))
             labels = {label: str(archive[label]) for label in LABELS}
@@ -64,14 +69,3 @@ def load(path: Path) -> Dataset | None:
     except BROKEN:
         return None
     return Dataset(task, labels["source"], labels["name"], physics, obs, act, reward, discount, next_obs, episodes)
-
-
-@contextmanager
-def _writable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot keep {path.name} in {path.parent} ({error.strerror or error}); "
-            "free space there or point OFFLINE_MBRL_CACHE at another folder"
-        ) from error

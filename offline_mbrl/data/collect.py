@@ -7,25 +7,36 @@ stochastic policy, each followed by 1000 gradient steps on the replay of everyth
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from numpy.typing import NDArray
 from pydantic import Field
 
 from offline_mbrl.algorithms import sac
+from offline_mbrl.algorithms.networks import Params
 from offline_mbrl.algorithms.sac import SAC, SACConfig, SACState
 from offline_mbrl.config import Config
 from offline_mbrl.data import policies
+from offline_mbrl.data.generate import rollout_returns, stochastic
+from offline_mbrl.data.plots import collection_curve
 from offline_mbrl.data.policies import Policy
 from offline_mbrl.dynamics import ring
 from offline_mbrl.dynamics.ring import Ring
+from offline_mbrl.dynamics.termination import TERMINATION
 from offline_mbrl.evaluation.simulator import Simulator
 from offline_mbrl.keys import stream
+from offline_mbrl.progress import progress
 from offline_mbrl.tasks import Physics, Robot
 from offline_mbrl.training.checkpoint import Checkpoints
 from offline_mbrl.types import Array, Key, Metrics, Problem, Transition
+
+Floats = NDArray[np.float32]
+Report = Callable[[int, dict[str, float]], None]
+"""(epochs done, metrics of the last one)."""
 
 
 class CollectConfig(Config):
@@ -50,30 +61,35 @@ class CollectState(struct.PyTreeNode):
     epoch: Array
 
 
+Act = Callable[[Floats, int], Floats]
+"""(obs [envs, d], step number) -> actions [envs, m]."""
+
+
 class Explorer:
     """Environments that never stop: each row restarts when its episode ends, from the next seed."""
 
     def __init__(self, simulator: Simulator, seed: int) -> None:
-        self.simulator = simulator
-        self._seeds = self._stream(seed)
-        self.obs = simulator.reset([next(self._seeds) for _ in range(simulator.num_envs)])
+        self._simulator = simulator
+        self._seeds = _seed_stream(seed)
+        self._obs = simulator.reset([next(self._seeds) for _ in range(simulator.num_envs)])
 
-    @staticmethod
-    def _stream(seed: int) -> Iterator[int]:
-        generator = np.random.default_rng(seed)
-        while True:
-            yield int(generator.integers(2**31))
+    def run(self, act: Act, steps: int) -> Transition:
+        """`steps` control steps of every environment under `act`: transitions [steps * envs, ...]."""
+        made = [self._step(act(self._obs.astype(np.float32), number)) for number in range(steps)]
+        return Transition(*(jnp.asarray(np.concatenate(column), jnp.float32) for column in zip(*made, strict=True)))
 
-    def run(self, act: Callable[[np.ndarray, int], np.ndarray], steps: int) -> Transition:
-        """`steps` control steps of every environment under `act(obs, t)`: rows [steps * envs, ...], float32."""
-        rows = [self._step(act(self.obs.astype(np.float32), t)) for t in range(steps)]
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves).astype(np.float32), *rows)
-
-    def _step(self, action: np.ndarray) -> Transition:
-        obs, step = self.obs, self.simulator.step(action)
+    def _step(self, action: Floats) -> tuple[NDArray[np.floating], ...]:
+        obs, step = self._obs, self._simulator.step(action)
         ended = np.flatnonzero(step.terminated | step.truncated)
-        self.obs = self.simulator.reset([next(self._seeds) for _ in ended], ended) if len(ended) else step.obs
-        return Transition(obs, action, step.reward, 1.0 - step.terminated, step.obs)
+        restarts = [next(self._seeds) for _ in ended]
+        self._obs = self._simulator.reset(restarts, ended) if restarts else step.obs
+        return obs, action, step.reward, 1.0 - step.terminated, step.obs
+
+
+def _seed_stream(seed: int) -> Iterator[int]:
+    generator = np.random.default_rng(seed)
+    while True:
+        yield int(generator.integers(2**31))
 
 
 def init(system: SAC, config: CollectConfig, key: Key) -> CollectState:
@@ -105,59 +121,62 @@ def collect(
     seed: int = 0,
     physics: Physics = "d4rl-v2",
     config: CollectConfig | None = None,
-    report: Callable[[int, dict[str, float]], None] = lambda epoch, metrics: None,
+    report: Report = lambda epoch, metrics: None,
 ) -> None:
     """Trains up to `epochs` epochs in all and writes `out/snapshots/<steps>.npz` every `snapshot_epochs`.
 
     A stopped run goes on from its last checkpoint under `out/checkpoints`; the environments begin new episodes then, so
-    a resumed run is as valid as, but not the same as, one that was never stopped.
+    a resumed run is as valid as, but not the same as, one that was never stopped. `report` is called after every epoch.
     """
     config = config or CollectConfig()
-    system = sac.make(Problem(robot.obs_dim, robot.action_dim, lambda obs: obs[..., 0] != obs[..., 0]), config.sac, steps=1)
+    system = sac.make(Problem(robot.obs_dim, robot.action_dim, TERMINATION[robot.name]), config.sac, epochs * config.epoch_steps)
     key = jax.random.key(seed)
     learn_epoch = jax.jit(partial(learn, system, config), donate_argnums=0)
     sample = jax.jit(partial(sac.act, system, deterministic=False))
     state = jax.jit(partial(init, system, config))(stream(key, "init"))
     checkpoints = Checkpoints(out / "checkpoints")
-    if (step := checkpoints.latest_step()) is not None:
-        state = checkpoints.restore(step, state)
-    explorer = Explorer(Simulator(robot, config.envs, physics), seed=seed + int(state.epoch))
-    scorer = Simulator(robot, config.snapshot_episodes, physics)
+    if (done := checkpoints.latest_step()) is not None:
+        state = checkpoints.restore(done, state)
+    explorer = Explorer(Simulator(robot, config.envs, physics), seed + (done or 0))
 
-    for epoch in range(int(state.epoch), epochs):
+    for epoch in range(done or 0, epochs):
         epoch_key = jax.random.fold_in(key, epoch)
-        if epoch == 0:
-            uniform = np.random.default_rng(seed)
-            rows = explorer.run(
-                lambda obs, t: uniform.uniform(-1, 1, (len(obs), robot.action_dim)), config.warmup_steps // config.envs
-            )
-        else:
-            act = _stochastic(sample, state.learner.actor.params, stream(epoch_key, "explore"))
-            rows = explorer.run(act, config.epoch_steps // config.envs)
+        act = _explore(sample, state.learner.actor.params, stream(epoch_key, "explore"))
+        rows = (
+            explorer.run(act, config.epoch_steps // config.envs) if epoch else _warm_up(explorer, robot, config, seed)
+        )
         state, metrics = learn_epoch(state, rows, stream(epoch_key, "learn"))
         named = {name: float(value) for name, value in metrics.items()}
         if (epoch + 1) % config.snapshot_epochs == 0:
-            act = _stochastic(sample, state.learner.actor.params, stream(epoch_key, "score"))
-            returns = _score(scorer, act, np.random.SeedSequence([seed, epoch]))
-            policies.save(out / "snapshots" / f"{(epoch + 1) * config.epoch_steps:08d}.npz", Policy(jax.device_get(state.learner.actor.params), returns))
+            actor = jax.device_get(state.learner.actor.params)
+            returns = rollout_returns(robot, stochastic(actor), config.snapshot_episodes, seed=epoch, physics=physics)
+            policies.save(out / "snapshots" / f"{(epoch + 1) * config.epoch_steps:08d}.npz", Policy(actor, returns))
             checkpoints.save(epoch + 1, state)
             named["score"] = float(robot.normalized_score(returns).mean())
         report(epoch + 1, named)
+    checkpoints.close()
 
 
-def _stochastic(sample, actor, key):
-    return lambda obs, t: np.asarray(sample(actor, obs, jax.random.fold_in(key, t)))
+def collect_with_progress(robot: Robot, out: Path, epochs: int, **settings: Any) -> None:
+    """`collect` with a progress bar, and with its learning curve in `out/curve.png` at the end."""
+    latest = {"score": float("nan")}
+    with progress(f"collect {robot.name}", epochs) as tick:
+
+        def report(epoch: int, metrics: dict[str, float]) -> None:
+            latest.update(metrics)
+            tick(epoch, f"score {latest['score']:.1f}, alpha {latest['alpha']:.3f}")
+
+        collect(robot, out, epochs, report=report, **settings)
+    collection_curve(robot, out / "snapshots", out / "curve.png")
 
 
-def _score(simulator, act, seeds):
-    obs = simulator.reset([int(s) for s in seeds.generate_state(simulator.num_envs)])
-    active = np.ones(simulator.num_envs, bool)
-    total = np.zeros(simulator.num_envs)
-    t = 0
-    while active.any():
-        step = simulator.step(act(obs.astype(np.float32), t), active)
-        total += step.reward * active
-        active &= ~(step.terminated | step.truncated)
-        obs = step.obs
-        t += 1
-    return total
+def _explore(sample: Callable[..., Array], actor: Params, key: Key) -> Act:
+    """The stochastic policy with the weights `actor`."""
+    return lambda obs, number: np.asarray(sample(actor, obs, jax.random.fold_in(key, number)))
+
+
+def _warm_up(explorer: Explorer, robot: Robot, config: CollectConfig, seed: int) -> Transition:
+    """The first epoch's rows: `warmup_steps` of uniform actions."""
+    generator = np.random.default_rng(seed)
+    act = lambda obs, number: generator.uniform(-1, 1, (len(obs), robot.action_dim)).astype(np.float32)  # noqa: E731
+    return explorer.run(act, config.warmup_steps // config.envs)

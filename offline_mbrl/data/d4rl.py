@@ -2,7 +2,7 @@
 
 Version v2 is meant unless another is named; v0 and v1 came from other policies and share no column with it. What counts
 as official is the SHA-256 in `d4rl_files.csv`. A file is hashed when it is downloaded or imported, when it is first
-read, and again once its size or time stamp changes; the result is remembered in the cache folder, so reading stays fast.
+read, and again once its size or time stamp changes; the result is kept in the cache folder, so that reading stays fast.
 """
 
 import csv
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from offline_mbrl.data.cache import cache_folder
 from offline_mbrl.data.dataset import Dataset, from_raw
+from offline_mbrl.data.disk import writing
 from offline_mbrl.errors import UserError
 from offline_mbrl.files import write_atomically, write_text
 from offline_mbrl.tasks import Task
@@ -51,8 +52,11 @@ class Check(NamedTuple):
 def official_files() -> dict[str, Official]:
     """The published files of the twelve tasks, v2 and v0, by file name."""
     with (Path(__file__).parent / "d4rl_files.csv").open(newline="") as table:
-        rows = [row | {"bytes": int(row["bytes"])} for row in csv.DictReader(table)]
-    return {row["file"]: Official(**row) for row in rows}
+        next(table)
+        return {
+            file: Official(task, version, file, int(size), digest, url)
+            for task, version, file, size, digest, url in csv.reader(table)
+        }
 
 
 def official_file(task: Task, version: str = "v2") -> Official:
@@ -70,7 +74,7 @@ def file_name(task: Task, version: str) -> str:
     return f"{task.robot.name}_{task.level.replace('-', '_')}-{version}.hdf5"
 
 
-def search_folders(data_dir: Path | None = None) -> list[Path]:
+def folders(data_dir: Path | None = None) -> list[Path]:
     """Where files are looked for, in order: `data_dir`, $D4RL_DATASET_DIR, ~/.d4rl/datasets."""
     named = [data_dir, os.environ.get("D4RL_DATASET_DIR"), "~/.d4rl/datasets"]
     return [Path(folder).expanduser() for folder in named if folder]
@@ -78,12 +82,12 @@ def search_folders(data_dir: Path | None = None) -> list[Path]:
 
 def locate(task: Task, data_dir: Path | None = None, version: str = "v2") -> Path:
     """The first file of the task and version in the search folders."""
-    folders = search_folders(data_dir)
-    for folder in folders:
+    searched = folders(data_dir)
+    for folder in searched:
         if (path := folder / file_name(task, version)).is_file():
             return path
-    where = ", ".join(map(str, folders))
-    raise UserError(f"{file_name(task, version)} is not in {where}; {_advice(task, folders, version)}")
+    where = ", ".join(map(str, searched))
+    raise UserError(f"{file_name(task, version)} is not in {where}; {_advice(task, searched, version)}")
 
 
 def load_d4rl(task: Task, data_dir: Path | None = None, version: str = "v2", cache_dir: Path | None = None) -> Dataset:
@@ -130,7 +134,7 @@ def read(path: Path, task: Task, source: str) -> Dataset:
 
 def verify(data_dir: Path | None = None, cache_dir: Path | None = None) -> Iterator[Check]:
     """Hashes every file with an official name in the search folders."""
-    for folder in search_folders(data_dir):
+    for folder in folders(data_dir):
         for name, entry in official_files().items():
             if (path := folder / name).is_file():
                 yield check_file(path, entry, cache_dir, remembered=False)
@@ -155,9 +159,10 @@ def import_file(path: Path, data_dir: Path | None = None) -> Path:
     entry = _published(path)
     if entry is None:
         raise UserError(f"{path} is none of the official D4RL files: its size and SHA-256 are not in the table of them")
-    target = search_folders(data_dir)[0] / entry.file
+    target = folders(data_dir)[0] / entry.file
     if not (target.exists() and target.samefile(path)):
-        with path.open("rb") as source, write_atomically(target) as copy:
+        advice = "free space there or choose another --data-dir"
+        with writing(target, advice), path.open("rb") as source, write_atomically(target) as copy:
             shutil.copyfileobj(source, copy, 1 << 20)
     return target
 
@@ -177,9 +182,9 @@ def _published(path: Path) -> Official | None:
     return next((entry for entry in candidates if entry.sha256 == digest), None)
 
 
-def _advice(task: Task, folders: list[Path], version: str) -> str:
+def _advice(task: Task, searched: list[Path], version: str) -> str:
     others = [other for other in VERSIONS if other != version]
-    found = [other for other in others for folder in folders if (folder / file_name(task, other)).is_file()]
+    found = [other for other in others for folder in searched if (folder / file_name(task, other)).is_file()]
     if found:
         return f"there is version {found[0]}, another data set: --source d4rl-{found[0]}"
     return f"fetch it with `offline-mbrl data download {task.name}` or name its folder with --data-dir"

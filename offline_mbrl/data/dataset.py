@@ -194,7 +194,7 @@ def _check(
     for column, (array, shape) in shapes.items():
         if array.shape != shape or not rows:
             raise UserError(
-                f"{name}: {column} have shape {array.shape}, but {task.name} needs {shape}, at least one row"
+                f"{name}: {column} have shape {array.shape}; {task.name} needs {shape} and at least one row"
             )
         _check_finite(name, column, array)
     beyond = np.flatnonzero((np.abs(act) > 1 + ACTION_EXCESS).any(-1))

@@ -1,6 +1,5 @@
 """Fetches official D4RL files: resumed when cut, checked before they get their name."""
 
-import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +7,10 @@ import httpx
 from filelock import FileLock
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from offline_mbrl.data.d4rl import Official, check_file, official_file, search_folders, sha256
-from offline_mbrl.data.progress import progress_bar
+from offline_mbrl.data.d4rl import Official, check_file, folders, official_file, sha256
+from offline_mbrl.data.disk import writing
 from offline_mbrl.errors import UserError
+from offline_mbrl.progress import progress
 from offline_mbrl.tasks import Task
 
 ATTEMPTS = 5
@@ -18,16 +18,16 @@ STALL = 30.0
 """Seconds without a byte after which a connection is given up and opened again."""
 
 
-class _Unavailable(Exception):
+class UnavailableError(Exception):
     """The server cannot answer now; worth another attempt."""
 
 
-TRANSIENT = (httpx.TransportError, _Unavailable)
+TRANSIENT = (httpx.TransportError, UnavailableError)
 
 
 def download(task: Task, data_dir: Path | None = None, version: str = "v2") -> Path:
     """The official file of `task` in the first search folder, fetched unless it is there already."""
-    return fetch(official_file(task, version), search_folders(data_dir)[0])
+    return fetch(official_file(task, version), folders(data_dir)[0])
 
 
 def fetch(entry: Official, folder: Path, *, stall: float = STALL, wait: float = 1.0) -> Path:
@@ -39,19 +39,13 @@ def fetch(entry: Official, folder: Path, *, stall: float = STALL, wait: float = 
         UserError: the address is gone, the server stalls, the content is not the official one, or the disk is full.
     """
     target, part = folder / entry.file, folder / f"{entry.file}.part"
-    try:
+    with writing(part, "free space and run it again, it goes on from there, or choose another --data-dir"):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{entry.file}.lock"):
             if not (target.is_file() and check_file(target, entry).official):
                 _fetch_part(entry, part, stall, wait)
                 _check_part(entry, part)
                 part.replace(target)
-    except OSError as error:
-        full = error.errno == errno.ENOSPC
-        advice = (
-            "free space and run it again, it goes on from there" if full else "choose another folder with --data-dir"
-        )
-        raise UserError(f"cannot write {part} ({error.strerror or error}); {advice}") from error
     return target
 
 
@@ -63,7 +57,7 @@ def _fetch_part(entry: Official, part: Path, stall: float, wait: float) -> None:
         reraise=True,
     )
     try:
-        with progress_bar(entry.file, entry.bytes) as report:
+        with progress(entry.file, entry.bytes, lines=False) as report:
             retrying(_continue, entry, part, stall, report)
     except TRANSIENT as error:
         have = part.stat().st_size if part.exists() else 0
@@ -85,7 +79,8 @@ def _continue(entry: Official, part: Path, stall: float, report: Callable[[int],
         start = have if resumed else 0
         _check_length(entry, response, start)
         with part.open("ab" if resumed else "wb") as file:
-            for chunk in response.iter_raw(1 << 20):
+            # In the pieces that arrive: a piece of fixed size would be lost when the connection breaks inside it.
+            for chunk in response.iter_raw():
                 file.write(chunk)
                 start += len(chunk)
                 report(start)
@@ -93,7 +88,7 @@ def _continue(entry: Official, part: Path, stall: float, report: Callable[[int],
 
 def _check_status(entry: Official, response: httpx.Response) -> None:
     if response.status_code in (429, 500, 502, 503, 504):
-        raise _Unavailable(f"HTTP {response.status_code}")
+        raise UnavailableError(f"HTTP {response.status_code}")
     if response.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
         raise UserError(
             f"{entry.url} answers {response.status_code} {response.reason_phrase}; get {entry.file} elsewhere and "

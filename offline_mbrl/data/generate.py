@@ -97,15 +97,23 @@ def _act(act: Act, params: Params, key: Key, obs: Array, episode: Array, elapsed
 
 
 def generate(
-    robot: Robot, behavior: Behavior, rows: int, seed: int, physics: Physics = "d4rl-v2", *, cut: bool = True
+    robot: Robot,
+    behavior: Behavior,
+    rows: int,
+    seed: int,
+    physics: Physics = "d4rl-v2",
+    *,
+    cut: bool = True,
+    report: Callable[[int], None] = lambda done: None,
 ) -> Rows:
     """The first `rows` steps of endless episodes of `behavior`; the last one is cut there, or ends first without `cut`.
 
     The same on every number of threads. Episodes after the one that reaches `rows` are dropped once this is known.
+    `report` is told at every step how many rows are there.
     """
     runner = _Runner(robot, behavior, rows, seed, physics)
     while runner.step():
-        pass
+        report(min(runner.produced, rows))
     return runner.rows(cut)
 
 
@@ -132,7 +140,7 @@ class _Runner:
         self._simulator = Simulator(robot, envs, physics)
         self._running = np.arange(envs)  # the episode in each row, -1 for none
         self._elapsed = np.zeros(envs, np.int64)
-        self._started, self._produced = envs, 0
+        self._started, self.produced = envs, 0
         self._finished: dict[int, Rows] = {}
         self._log = _Log(robot, envs)
         self._obs = self._simulator.reset([self._start(episode) for episode in range(envs)]).astype(np.float32)
@@ -145,7 +153,7 @@ class _Runner:
         next_obs = step.obs.astype(np.float32)
         self._log.write(self._elapsed, self._obs, action, step.reward, next_obs)
         self._elapsed += active
-        self._produced += int(active.sum())
+        self.produced += int(active.sum())
         self._obs = next_obs
         ended = np.flatnonzero(step.terminated | step.truncated)
         for row in ended.tolist():
@@ -171,7 +179,7 @@ class _Runner:
     def _refill(self, rows: list[int]) -> None:
         """Start the next episodes in `rows`, or leave them empty when enough are under way."""
         for row in rows:
-            more = self._produced < self._wanted and self._started != self._limit
+            more = self.produced < self._wanted and self._started != self._limit
             self._running[row], self._elapsed[row] = (self._started if more else -1), 0
             self._started += more
         started = [row for row in rows if self._running[row] >= 0]
@@ -181,7 +189,7 @@ class _Runner:
 
     def _drop_surplus(self) -> None:
         """Stop the episodes that come after the wanted rows even if those before them ended now."""
-        if self._produced < self._wanted or self._limit is not None:
+        if self.produced < self._wanted or self._limit is not None:
             return
         lengths = np.zeros(self._started, np.int64)
         for episode, rows in self._finished.items():

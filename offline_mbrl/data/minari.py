@@ -5,6 +5,7 @@ Minari's own MuJoCo sets were made anew on Gymnasium's v5 environments: their so
 
 import re
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -17,10 +18,12 @@ from minari.data_collector import EpisodeBuffer
 from minari.storage import get_dataset_path
 
 from offline_mbrl.data.dataset import DataPhysics, Dataset, from_raw
+from offline_mbrl.data.disk import writing
 from offline_mbrl.errors import UserError
 from offline_mbrl.tasks import Task
 
 ID = re.compile(r"([-\w]+/)*[-\w]+-v\d+")
+ADVICE = "free space there or point MINARI_DATASETS_PATH at another folder"
 PHYSICS_KEY = "offline_mbrl_physics"
 """Where our exports note their physics: what a Gymnasium environment's name says would be wrong for d4rl-v2."""
 
@@ -60,26 +63,32 @@ def to_minari(dataset: Dataset, dataset_id: str) -> Path:
     folder = Path(get_dataset_path(_checked(dataset_id)))
     if folder.exists():
         raise UserError(f"there is a Minari set {dataset_id} in {folder} already; choose another version")
-    robot = dataset.task.robot
     try:
-        written = minari.create_dataset_from_buffers(
-            dataset_id,
-            list(_buffers(dataset)),
-            observation_space=Box(-np.inf, np.inf, (robot.obs_dim,), np.float32),
-            action_space=Box(-1.0, 1.0, (robot.action_dim,), np.float32),
-            author="offline_mbrl",
-            algorithm_name=f"{dataset.source}: {dataset.name}",
-            code_permalink="",
-            ref_min_score=robot.random_return,
-            ref_max_score=robot.expert_return,
-            description=f"{dataset.name} of source {dataset.source}, {dataset.physics} physics, {dataset.fingerprint}",
-        )
-        written.storage.update_metadata({PHYSICS_KEY: dataset.physics})
+        # Minari warns that it would like an email address.
+        with writing(folder, ADVICE), warnings.catch_warnings(action="ignore", category=UserWarning):
+            _write(dataset, dataset_id)
     except BaseException:
         # A half-written folder would break every later listing of local sets.
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return folder
+
+
+def _write(dataset: Dataset, dataset_id: str) -> None:
+    robot = dataset.task.robot
+    written = minari.create_dataset_from_buffers(
+        dataset_id,
+        list(_buffers(dataset)),
+        observation_space=Box(-np.inf, np.inf, (robot.obs_dim,), np.float32),
+        action_space=Box(-1.0, 1.0, (robot.action_dim,), np.float32),
+        author="offline_mbrl",
+        algorithm_name=f"{dataset.source}: {dataset.name}",
+        code_permalink="",
+        ref_min_score=robot.random_return,
+        ref_max_score=robot.expert_return,
+        description=f"{dataset.name} of source {dataset.source}, {dataset.physics} physics, {dataset.fingerprint}",
+    )
+    written.storage.update_metadata({PHYSICS_KEY: dataset.physics})
 
 
 def _buffers(dataset: Dataset) -> Iterator[EpisodeBuffer]:
@@ -90,9 +99,9 @@ def _buffers(dataset: Dataset) -> Iterator[EpisodeBuffer]:
         rows = slice(stop - length, stop)
         last = np.arange(length) == length - 1
         yield EpisodeBuffer(
-            observations=np.concatenate([dataset.observations[rows], dataset.next_observations[stop - 1 : stop]]),  # type: ignore[arg-type]
-            actions=dataset.actions[rows],  # type: ignore[arg-type]
-            rewards=dataset.rewards[rows],  # type: ignore[arg-type]
+            observations=np.concatenate([dataset.observations[rows], dataset.next_observations[stop - 1 : stop]]),
+            actions=dataset.actions[rows],
+            rewards=dataset.rewards[rows],
             terminations=last & terminal,
             truncations=last & ~terminal,
         )
@@ -105,7 +114,7 @@ def _open(dataset_id: str) -> minari.MinariDataset:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"cannot get Minari set {dataset_id} ({reason}); local sets are looked for in "
-            f"{Path(get_dataset_path('')).parent}, another one is named with --source minari:ID"
+            f"{get_dataset_path('')}, another one is named with --source minari:ID"
         ) from error
 
 

@@ -22,7 +22,7 @@ def save(path: Path, policy: Policy, dtype: type[np.floating] = np.float32) -> N
     """Writes `policy` to `path`; weights are stored as `dtype`."""
     weights = {name: np.asarray(leaf, dtype) for name, leaf in flatten_dict(policy.actor, sep="/").items()}
     with write_atomically(path) as file:
-        np.savez_compressed(file, returns=policy.returns, **weights)
+        np.savez_compressed(file, allow_pickle=False, returns=policy.returns, **weights)
 
 
 def load(path: Path) -> Policy:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import struct
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from offline_mbrl.config import Config
 from offline_mbrl.data.normalizer import Normalizer
@@ -31,11 +31,27 @@ class EnsembleConfig(Config):
     )
     logvar_init: tuple[float, float] = Field((-10.0, 0.5), description="initial bounds of the log-variance")
     logvar_penalty: float = Field(0.01, ge=0, description="weight of sum(max) - sum(min) of the bounds in the loss")
+    logvar_trained: bool = Field(True, description="whether the bounds of the log-variance are trained")
+    logvar_weight: float = Field(
+        1.0, gt=0, description="weight of the log-variance in the likelihood; 1 is the likelihood"
+    )
     holdout_ratio: float = Field(0.2, gt=0, lt=1, description="share of rows held out")
     holdout_max: int = Field(1000, ge=1, description="most rows held out")
     improvement: float = Field(0.01, ge=0, description="relative fall of a member's holdout error that counts")
     patience: int = Field(5, ge=1, description="epochs without any member improving after which the fit stops")
     max_epochs: int | None = Field(None, ge=1, description="cap on the epochs; none when absent")
+    standardize: bool = Field(False, description="fit on z-scored observations: the model then lives in that space")
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> "EnsembleConfig":
+        if self.elites > self.members:
+            raise ValueError(f"{self.elites} elites of {self.members} members; ask for fewer elites")
+        if len(self.weight_decay) != len(self.hidden) + 1:
+            raise ValueError(
+                f"weight_decay has {len(self.weight_decay)} values for {len(self.hidden)} hidden layers; give one for each "
+                "layer, the output's last"
+            )
+        return self
 
 
 class Layer(NamedTuple):
@@ -66,15 +82,19 @@ class Prediction(NamedTuple):
     std: Array  # [members, ..., d + 1]
 
 
-def init_weights(config: EnsembleConfig, obs_dim: int, action_dim: int, key: Key) -> Weights:
+def init_layers(members: int, sizes: tuple[int, ...], key: Key) -> tuple[Layer, ...]:
     """Truncated-normal weights, std 1 / (2 sqrt(fan_in)) cut at two of them, and zero biases."""
-    sizes = (obs_dim + action_dim, *config.hidden, 2 * (obs_dim + 1))
     keys = jax.random.split(stream(key, "weights"), len(sizes) - 1)
     draw = jax.nn.initializers.truncated_normal(1.0)
-    layers = tuple(
-        Layer(draw(k, (config.members, rows, columns)) / (2 * rows**0.5), jnp.zeros((config.members, columns)))
+    return tuple(
+        Layer(draw(k, (members, rows, columns)) / (2 * rows**0.5), jnp.zeros((members, columns)))
         for k, (rows, columns) in zip(keys, pairwise(sizes), strict=True)
     )
+
+
+def init_weights(config: EnsembleConfig, obs_dim: int, action_dim: int, key: Key) -> Weights:
+    """Fresh layers, and bounds of the log-variance that every dimension starts with."""
+    layers = init_layers(config.members, (obs_dim + action_dim, *config.hidden, 2 * (obs_dim + 1)), key)
     low, high = config.logvar_init
     return Weights(layers, jnp.full(obs_dim + 1, low), jnp.full(obs_dim + 1, high))
 
@@ -85,18 +105,28 @@ def bound_logvar(raw: Array, low: Array, high: Array) -> Array:
     return low + jax.nn.softplus(upper - low)
 
 
+def apply_layers(layers: tuple[Layer, ...], x: Array) -> Array:
+    """Raw outputs [N, B, o] of inputs [N, B, i], one batch for each member."""
+    for layer in layers[:-1]:
+        x = jax.nn.silu(jnp.einsum("nbi,nio->nbo", x, layer.weight) + layer.bias[:, None])
+    return jnp.einsum("nbi,nio->nbo", x, layers[-1].weight) + layers[-1].bias[:, None]
+
+
 def forward(weights: Weights, x: Array) -> tuple[Array, Array]:
     """Mean and bounded log-variance [N, B, d + 1] of standardised inputs [N, B, d + m], one batch for each member."""
-    for layer in weights.layers[:-1]:
-        x = jax.nn.silu(jnp.einsum("nbi,nio->nbo", x, layer.weight) + layer.bias[:, None])
-    last = weights.layers[-1]
-    mean, raw = jnp.split(jnp.einsum("nbi,nio->nbo", x, last.weight) + last.bias[:, None], 2, axis=-1)
+    mean, raw = jnp.split(apply_layers(weights.layers, x), 2, axis=-1)
     return mean, bound_logvar(raw, weights.min_logvar, weights.max_logvar)
 
 
 def members(weights: Weights, index: Array) -> Weights:
     """The members at `index` [k] as an ensemble of k."""
     return weights._replace(layers=jax.tree.map(lambda leaf: leaf[index], weights.layers))
+
+
+def only_elites(ensemble: Ensemble) -> Ensemble:
+    """The ensemble reduced to the members that it may be sampled from."""
+    kept = jnp.arange(ensemble.elites.shape[0], dtype=jnp.int32)
+    return ensemble.replace(weights=members(ensemble.weights, ensemble.elites), elites=kept)
 
 
 def predict(ensemble: Ensemble, obs: Array, action: Array) -> Prediction:
@@ -127,13 +157,15 @@ def predict_dealt(ensemble: Ensemble, obs: Array, action: Array, key: Key) -> Pr
     """The Gaussian [B, d + 1] of one random elite for each row, evaluating only that elite.
 
     The rows are shuffled and dealt to the E elites in equal shares: every row's elite is uniform, as it is with
-    `sample_members`, at the price of one batched product of E x B/E rows in place of N x B.
+    `sample_members`, at the price of one batched product of E x B/E rows in place of N x B. The elites are shuffled too:
+    where E does not divide B, those dealt last get fewer rows.
     """
     rows, elites = obs.shape[0], ensemble.elites.shape[0]
+    dealers = jax.random.permutation(stream(key, "dealers"), ensemble.elites)
     order = jax.random.permutation(key, rows)
     dealt = jnp.resize(order, (elites, -(-rows // elites)))  # wraps round when the elites do not divide the rows
     x = ensemble.inputs.apply(jnp.concatenate([obs, action], axis=-1))
-    mean, logvar = forward(members(ensemble.weights, ensemble.elites), x[dealt])
+    mean, logvar = forward(members(ensemble.weights, dealers), x[dealt])
     back = jnp.zeros(rows, jnp.int32).at[order].set(jnp.arange(rows, dtype=jnp.int32))
     mean, logvar = (part.reshape(-1, part.shape[-1])[back] for part in (mean, logvar))
     return Prediction(mean, jnp.exp(0.5 * logvar))

@@ -5,6 +5,7 @@ Members and seeds are trained by one compiled epoch; each seed stops on its own 
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +57,11 @@ def inputs(rows: Transition) -> Array:
     return jnp.concatenate([rows.obs, rows.action], axis=-1)
 
 
+def standardize(normalizer: Normalizer, rows: Transition) -> Transition:
+    """The rows with z-scored observations."""
+    return rows._replace(obs=normalizer.apply(rows.obs), next_obs=normalizer.apply(rows.next_obs))
+
+
 def split_rows(config: EnsembleConfig, rows: int, key: Key) -> Split:
     """A random holdout of min(ratio n, max) rows and, for each member, n_train draws from the others."""
     held = max(1, min(int(config.holdout_ratio * rows), config.holdout_max))
@@ -64,16 +70,22 @@ def split_rows(config: EnsembleConfig, rows: int, key: Key) -> Split:
     return Split(holdout=order[:held], bootstrap=order[held:][draws])
 
 
-def likelihood_loss(weights: Weights, x: Array, y: Array) -> Array:
-    """sum_i mean_{b,k} [ (mu_i - y)^2 exp(-logvar_i) + logvar_i ] for x [N, B, d + m], y [N, B, d + 1]."""
+def likelihood_loss(weights: Weights, x: Array, y: Array, logvar_weight: float = 1.0) -> Array:
+    """sum_i mean_{b,k} [ (mu_i - y)^2 exp(-logvar_i) + c logvar_i ] for x [N, B, d + m], y [N, B, d + 1].
+
+    Twice the negative log-likelihood at c = 1; its optimum is the variance e^2 / c of errors e.
+    """
     mean, logvar = forward(weights, x)
-    return (jnp.square(mean - y) * jnp.exp(-logvar) + logvar).mean(axis=(1, 2)).sum()
+    return (jnp.square(mean - y) * jnp.exp(-logvar) + logvar_weight * logvar).mean(axis=(1, 2)).sum()
 
 
 def regularizer(config: EnsembleConfig, weights: Weights) -> Array:
     """sum_l wd_l / 2 sum_i ||W_il||^2 + c (sum max_logvar - sum min_logvar); biases are free."""
     decay = sum(
-        (0.5 * rate * jnp.square(layer.weight).sum() for rate, layer in zip(config.weight_decay, weights.layers, strict=True)),
+        (
+            0.5 * rate * jnp.square(layer.weight).sum()
+            for rate, layer in zip(config.weight_decay, weights.layers, strict=True)
+        ),
         start=jnp.zeros(()),
     )
     return decay + config.logvar_penalty * (weights.max_logvar.sum() - weights.min_logvar.sum())
@@ -81,7 +93,10 @@ def regularizer(config: EnsembleConfig, weights: Weights) -> Array:
 
 def loss(config: EnsembleConfig, weights: Weights, x: Array, y: Array) -> Array:
     """The training loss: likelihood and regulariser, summed over members."""
-    return likelihood_loss(weights, x, y) + regularizer(config, weights)
+    if not config.logvar_trained:
+        low, high = jax.lax.stop_gradient((weights.min_logvar, weights.max_logvar))
+        weights = weights._replace(min_logvar=low, max_logvar=high)
+    return likelihood_loss(weights, x, y, config.logvar_weight) + regularizer(config, weights)
 
 
 def holdout_error(weights: Weights, x: Array, y: Array) -> Array:
@@ -91,7 +106,9 @@ def holdout_error(weights: Weights, x: Array, y: Array) -> Array:
     return jnp.square(mean - y).mean(axis=(1, 2))
 
 
-def init(config: EnsembleConfig, optimizer: optax.GradientTransformation, obs_dim: int, action_dim: int, key: Key) -> FitState:
+def init(
+    config: EnsembleConfig, optimizer: optax.GradientTransformation, obs_dim: int, action_dim: int, key: Key
+) -> FitState:
     """Fresh members; nothing has improved on an error of 1e10 yet."""
     weights = init_weights(config, obs_dim, action_dim, key)
     return FitState(
@@ -164,6 +181,32 @@ def finish(config: EnsembleConfig, scaler: Normalizer, state: FitState) -> Fit:
     return Fit(Ensemble(weights, scaler, elites), state.best_loss, state.epochs)
 
 
+class Programs(NamedTuple):
+    """The compiled parts of a fit, batched over seeds."""
+
+    start: Callable[[Key, Transition], tuple[FitState, Split, Normalizer]]
+    epoch: Callable[[Normalizer, Transition, Split, FitState, Key], FitState]  # consumes the state
+    finish: Callable[[Normalizer, FitState], Fit]
+
+
+def compile_fit(config: EnsembleConfig, obs_dim: int, action_dim: int) -> Programs:
+    """The programs of fits with one configuration and one width of rows."""
+    optimizer = optax.adam(config.learning_rate)
+
+    def start(key: Key, rows: Transition) -> tuple[FitState, Split, Normalizer]:
+        split = split_rows(config, rows.reward.shape[0], key)
+        return init(config, optimizer, obs_dim, action_dim, key), split, _fit_scaler(rows, split.holdout)
+
+    def epoch(scaler: Normalizer, rows: Transition, split: Split, state: FitState, key: Key) -> FitState:
+        return train_epoch(config, optimizer, scaler, rows, split, state, stream(key, "epoch"))
+
+    return Programs(
+        start=jax.jit(jax.vmap(start, in_axes=(0, None))),
+        epoch=jax.jit(jax.vmap(epoch, in_axes=(0, None, 0, 0, 0)), donate_argnums=3),
+        finish=jax.jit(jax.vmap(partial(finish, config))),
+    )
+
+
 def fit(config: EnsembleConfig, rows: Transition, keys: Key, report: Report = lambda state: None) -> Fit:
     """Fits one ensemble for each of the typed keys [S]; every leaf of the result has a leading axis S.
 
@@ -173,37 +216,26 @@ def fit(config: EnsembleConfig, rows: Transition, keys: Key, report: Report = la
       keys: one key for each seed.
       report: called after every epoch with the batched state.
     """
-    optimizer = optax.adam(config.learning_rate)
-    obs_dim, action_dim = rows.obs.shape[-1], rows.action.shape[-1]
-
-    @jax.jit
-    @partial(jax.vmap, in_axes=(0, None))
-    def start(key: Key, rows: Transition) -> tuple[FitState, Split, Normalizer]:
-        split = split_rows(config, rows.reward.shape[0], key)
-        scaler = _fit_scaler(rows, split.holdout)
-        return init(config, optimizer, obs_dim, action_dim, key), split, scaler
-
-    @partial(jax.jit, donate_argnums=3)
-    @partial(jax.vmap, in_axes=(0, None, 0, 0, 0))
-    def run_epoch(scaler: Normalizer, rows: Transition, split: Split, state: FitState, key: Key) -> FitState:
-        return train_epoch(config, optimizer, scaler, rows, split, state, stream(key, "epoch"))
-
-    state, split, scaler = start(keys, rows)
+    programs = compile_fit(config, rows.obs.shape[-1], rows.action.shape[-1])
+    if config.standardize:
+        rows = jax.jit(standardize)(jax.jit(Normalizer.fit)(rows.obs), rows)
+    state, split, scaler = programs.start(keys, rows)
     while bool(active(config, state).any()):
-        state = run_epoch(scaler, rows, split, state, keys)
+        state = programs.epoch(scaler, rows, split, state, keys)
         report(state)
-    return jax.jit(jax.vmap(partial(finish, config)))(scaler, state)
+    return programs.finish(scaler, state)
+
+
+def untrained(config: EnsembleConfig, obs_dim: int, action_dim: int, key: Key) -> Fit:
+    """One seed's fit before any training, on inputs of unit scale."""
+    width = obs_dim + action_dim
+    state = init(config, optax.adam(config.learning_rate), obs_dim, action_dim, key)
+    return finish(config, Normalizer(jnp.zeros(width), jnp.ones(width)), state)
 
 
 def fit_shape(config: EnsembleConfig, obs_dim: int, action_dim: int) -> Fit:
     """The shapes and types of one seed's fit, for reading a saved one."""
-
-    def make(key: Key) -> Fit:
-        width = jnp.zeros(obs_dim + action_dim)
-        state = init(config, optax.adam(config.learning_rate), obs_dim, action_dim, key)
-        return finish(config, Normalizer(width, width), state)
-
-    shapes: Fit = jax.eval_shape(make, jax.random.key(0))
+    shapes: Fit = jax.eval_shape(partial(untrained, config, obs_dim, action_dim), jax.random.key(0))
     return shapes
 
 

@@ -36,7 +36,8 @@ def work(job: Job, out: Path, places: Places, device: str = "auto") -> int:
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror.lower()}: {error.filename or 'while writing'}; make room or fix it and run the same command again"
+        where = error.filename or "while writing"
+        return f"{error.strerror.lower()}: {where}; make room there, then run the same command again"
     return " ".join(f"{type(error).__name__}: {error}".split())[:500]
 
 

@@ -30,7 +30,8 @@ class Checkpoints:
 
     def save(self, step: int, tree: object) -> None:
         """Writes `tree` as the checkpoint of `step` and waits until it is in place."""
-        self._manager.save(step, args=ocp.args.StandardSave(tree))
+        # Forced: Orbax silently skips a step below the latest, and fits are named by seed and come in any order.
+        self._manager.save(step, args=ocp.args.StandardSave(tree), force=True)
         self._manager.wait_until_finished()
 
     def restore(self, step: int, template: Tree) -> Tree:
@@ -44,9 +45,8 @@ class Checkpoints:
             restored: Tree = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
         except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
             reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-            raise UserError(
-                f"checkpoint {self.folder / str(step)} cannot be read ({reason}); delete that folder to go on from an earlier one"
-            ) from error
+            advice = "delete that folder to go on from an earlier one"
+            raise UserError(f"checkpoint {self.folder / str(step)} cannot be read ({reason}); {advice}") from error
         return restored
 
     def close(self) -> None:

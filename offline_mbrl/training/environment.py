@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from offline_mbrl.data.dataset import Dataset
+from offline_mbrl.data.summary import summarize
 from offline_mbrl.errors import UserError
 
 PACKAGES = ("offline-mbrl", "jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "mujoco", "numpy")
@@ -20,7 +21,9 @@ def describe(precision: str, dataset: Dataset) -> dict[str, Any]:
     device = jax.devices()[0]
     return {
         "versions": versions(),
-        "device": device.device_kind if device.platform != "cpu" else f"{platform.processor() or platform.machine()} CPU",
+        "device": device.device_kind
+        if device.platform != "cpu"
+        else f"{platform.processor() or platform.machine()} CPU",
         "platform": device.platform,
         "cores": os.cpu_count(),
         "precision": precision,
@@ -32,17 +35,16 @@ def describe(precision: str, dataset: Dataset) -> dict[str, Any]:
 
 def describe_dataset(dataset: Dataset) -> dict[str, Any]:
     """Name, origin, content and level of a data set; scores are over its complete episodes."""
-    complete = dataset.episodes.complete
-    scores = dataset.task.robot.normalized_score(dataset.episodes.returns[complete])
+    facts = summarize(dataset)
     return {
         "name": dataset.name,
         "source": dataset.source,
         "physics": dataset.physics,
         "fingerprint": dataset.fingerprint,
-        "rows": len(dataset),
-        "episodes": len(complete),
-        "score_mean": scores.mean() if len(scores) else None,
-        "score_std": scores.std(ddof=1) if len(scores) > 1 else None,
+        "rows": facts.rows,
+        "episodes": facts.episodes,
+        "score_mean": facts.score_mean,
+        "score_std": facts.score_std,
     }
 
 
@@ -59,7 +61,16 @@ def versions() -> dict[str, str]:
 
 def git_commit() -> str | None:
     """The commit of the source tree, with "+" when it has uncommitted changes; None outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--abbrev=12",
+        "--dirty=+",
+        "--exclude=*",
+    ]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
@@ -79,6 +90,6 @@ def select_device(name: str) -> None:
     except RuntimeError:
         have = ", ".join(sorted({device.platform for device in jax.devices()}))
         raise UserError(
-            f"no {name} is available to JAX (it sees: {have}); install the extra for it (pip install 'offline-mbrl[cuda]') "
-            "or leave out --device"
+            f"no {name} is available to JAX (it sees: {have}); install the extra for it, such as "
+            "pip install 'offline-mbrl[cuda]', or leave out --device"
         ) from None

@@ -1,4 +1,4 @@
-"""What one run is: a value whose hash is its identity, so that a finished run is known and a half-done one is resumed."""
+"""What one run is: a value whose hash is its identity, so that a finished run is known and a half-done one resumed."""
 
 import hashlib
 import json
@@ -85,7 +85,13 @@ def make_job(
     definition = get_definition(algorithm)
     resolved = resolve(definition, get_task(task).name, preset, dict(overrides or {}))
     config = resolved.config.model_dump(mode="json")
-    fields = {"algorithm": algorithm, "task": task, "preset": preset, "steps": steps or resolved.steps, "config": config}
+    fields = {
+        "algorithm": algorithm,
+        "task": task,
+        "preset": preset,
+        "steps": steps or resolved.steps,
+        "config": config,
+    }
     try:
         return Job.model_validate(fields | settings)
     except ValidationError as error:
@@ -106,4 +112,6 @@ def claim(out: Path, job: Job) -> None:
             )
         (out / records.FAILED).unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(f"cannot write to {out}: {(error.strerror or str(error)).lower()}; choose another --out") from error
+        raise UserError(
+            f"cannot write to {out}: {(error.strerror or str(error)).lower()}; choose another --out"
+        ) from error

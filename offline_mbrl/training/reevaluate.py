@@ -3,7 +3,6 @@
 from functools import partial
 from pathlib import Path
 
-import jax
 import numpy as np
 from tabulate import tabulate
 

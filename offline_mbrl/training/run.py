@@ -1,4 +1,4 @@
-"""One job from its data to its last score: the fit, the loop, evaluations, records, checkpoints, and the mark of its end.
+"""One job from its data to its last score: the fit, the loop, evaluations, records, checkpoints, the mark of its end.
 
 Nothing is lost to a kill: a period's records are appended before its checkpoint is put in place, and a run that starts
 again drops the records beyond its last checkpoint. Each draw depends on the seed and the step alone, so on the same
@@ -21,8 +21,8 @@ from offline_mbrl.algorithms.algorithm import Definition, State
 from offline_mbrl.algorithms.presets import validate
 from offline_mbrl.algorithms.registry import get_definition
 from offline_mbrl.config import Config
-from offline_mbrl.data.dataset import Dataset, to_device
 from offline_mbrl.data.cache import cache_folder
+from offline_mbrl.data.dataset import Dataset, to_device
 from offline_mbrl.data.source import load
 from offline_mbrl.dynamics.ensemble import Ensemble
 from offline_mbrl.dynamics.fit import FitState
@@ -128,7 +128,9 @@ def _record_environment(out: Path, job: Job, dataset: Dataset) -> None:
     """Writes what the run is made with, and refuses to go on with other data than it began with."""
     before = records.read_json(out / records.ENVIRONMENT)
     if before and before["dataset"]["fingerprint"] != dataset.fingerprint:
-        raise UserError(f"{out} was begun on other data than {dataset.name} is now (fingerprints differ); choose another --out")
+        raise UserError(
+            f"{out} was begun on other data than {dataset.name} is now (fingerprints differ); choose another --out"
+        )
     records.write_json(out / records.ENVIRONMENT, describe(job.precision, dataset))
 
 
@@ -146,7 +148,9 @@ def _ensembles(
             loss = np.asarray(state.best_loss).mean()
             tick(int(state.epochs.max()), f"holdout mse {loss:.4g}")
 
-        fitted = load_or_fit(cache_folder(places.cache) / "dynamics" / name, settings, data.transitions, job.seeds, report)
+        fitted = load_or_fit(
+            cache_folder(places.cache) / "dynamics" / name, settings, data.transitions, job.seeds, report
+        )
     return fitted.ensemble
 
 

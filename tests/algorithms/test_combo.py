@@ -1,0 +1,143 @@
+"""COMBO: which rows are pushed down, with which proposals, and the earlier policy."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from offline_mbrl.algorithms import conservative, sac
+from offline_mbrl.algorithms.combo import (
+    DEFINITION,
+    COMBOConfig,
+    Previous,
+    check,
+    propose,
+    pushed_rows,
+    remember,
+)
+from offline_mbrl.algorithms.presets import preset_names, resolve
+from offline_mbrl.data.normalizer import Normalizer
+from offline_mbrl.dynamics.ensemble import Ensemble, init_weights
+from offline_mbrl.errors import UserError
+from offline_mbrl.tasks import TASKS
+from offline_mbrl.types import Data, Problem, Transition
+
+PROBLEM = Problem(2, 1, lambda obs: jnp.abs(obs).max(-1) > 50)
+KEY = jax.random.key(11)
+DYNAMICS = {"members": 3, "elites": 2, "hidden": (4,), "weight_decay": (0.0, 0.0)}
+
+
+def config(**settings: object) -> COMBOConfig:
+    base = {"hidden": (), "batch_size": 8, "action_samples": 3, "rollout_batch": 10, "horizon": 2, "dynamics": DYNAMICS}
+    return COMBOConfig.model_validate(base | settings)
+
+
+def rows(count: int = 8) -> Transition:
+    obs, next_obs = jax.random.normal(KEY, (2, count, 2))
+    action = jax.random.uniform(KEY, (count, 1), minval=-1.0)
+    return Transition(obs, action, jnp.ones(count), jnp.ones(count), next_obs)
+
+
+def data() -> Data:
+    return Data(rows(), jnp.zeros(8), jnp.zeros(8, bool), jnp.ones(8, bool))
+
+
+def ensemble() -> Ensemble:
+    weights = init_weights(config().dynamics, 2, 1, KEY)
+    return Ensemble(weights, Normalizer(jnp.zeros(3), jnp.ones(3)), jnp.array([0, 2], jnp.int32))
+
+
+def test_half_of_a_batch_is_data() -> None:
+    assert config().real_rows == 4
+    assert COMBOConfig().real_rows == 128
+
+
+def test_rho_is_the_batch_or_its_imagined_rows() -> None:
+    batch = rows()
+    np.testing.assert_array_equal(pushed_rows(config(), batch).obs, batch.obs)
+    np.testing.assert_array_equal(pushed_rows(config(rho="model"), batch).obs, batch.obs[4:])
+
+
+def test_the_data_term_is_the_data_rows_alone() -> None:
+    system, batch, settings = sac.make(PROBLEM, config(), 1), rows(), config(lse_group="kinds")
+    learner = sac.init(system, KEY)
+    proposals = propose(settings, system, learner.actor.params, None, batch, KEY)
+    target, weight = jnp.zeros(8), jnp.ones(())
+    _, metrics = conservative.critic_loss(
+        settings, system, learner.critic.params, batch, target, proposals, settings.real_rows, weight
+    )
+    obs = jnp.broadcast_to(batch.obs, (3, 3, 8, 2))
+    q = sac.q_values(system, learner.critic.params, obs, proposals.action)
+    q_data = sac.q_values(system, learner.critic.params, batch.obs, batch.action)[:, :4]
+    expected = conservative.conservative_term(settings, q, proposals.log_density, q_data).mean()
+    assert float(metrics["conservative"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_proposals_of_each_prior() -> None:
+    system, batch = sac.make(PROBLEM, config(), 1), rows()
+    actor, earlier = (sac.init(system, jax.random.key(seed)).actor.params for seed in (0, 1))
+    uniform = propose(config(), system, actor, None, batch, KEY)
+    weighted = propose(config(prior="previous-proposal"), system, actor, earlier, batch, KEY)
+    unweighted = propose(config(prior="previous-prior"), system, actor, earlier, batch, KEY)
+    assert uniform.action.shape == weighted.action.shape == (3, 3, 8, 1)
+    # The policy's kinds are the same draws; only the third differs, and it is the earlier policy's with its density.
+    np.testing.assert_array_equal(uniform.action[:, :2], weighted.action[:, :2])
+    np.testing.assert_allclose(uniform.log_density[:, 2], -math.log(2.0), rtol=1e-6)
+    assert float(jnp.abs(weighted.log_density[:, 2] + math.log(2.0)).min()) > 0
+    assert unweighted.action.shape == (3, 1, 8, 1)
+    np.testing.assert_array_equal(unweighted.action[:, 0], weighted.action[:, 2])
+    np.testing.assert_array_equal(unweighted.log_density, 0.0)
+
+
+@pytest.mark.parametrize(("lag", "ages"), [(1, [1, 1, 1, 1, 1]), (3, [1, 2, 3, 1, 2])])
+def test_the_earlier_policy_is_one_to_lag_steps_old(lag: int, ages: list[int]) -> None:
+    previous, found = Previous({"w": jnp.asarray(-1.0)}, jnp.zeros((), jnp.int32)), []
+    for step in range(5):
+        # The actor before step `step` is numbered so; after its step the actor is number step + 1.
+        previous = remember(previous, {"w": jnp.asarray(float(step))}, lag)
+        found.append(step + 1 - int(previous.actor["w"]))
+    assert found == ages
+
+
+@pytest.mark.parametrize(
+    "settings", [{"real_ratio": 0.0}, {"rho": "model", "real_ratio": 1.0}, {"batch_size": 1, "real_ratio": 0.5}]
+)
+def test_a_batch_without_the_rows_it_needs_is_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(UserError, match="rows in a batch"):
+        check(config(**settings))
+
+
+def test_without_maximization_no_data_rows_are_needed() -> None:
+    check(config(real_ratio=0.0, maximize_data=False))
+
+
+@pytest.mark.parametrize("preset", [None, *preset_names("combo")])
+def test_every_preset_resolves_and_traces(preset: str | None) -> None:
+    for task in TASKS:
+        assert isinstance(resolve(DEFINITION, task, preset).config, COMBOConfig)
+    tiny = {"hidden": (4,), "batch_size": 8, "action_samples": 2, "rollout_batch": 10, "rollout_every": 5}
+    nested = {f"dynamics.{name}": value for name, value in DYNAMICS.items()}
+    settings = resolve(DEFINITION, "hopper-medium", preset, tiny | nested).config
+    algorithm = DEFINITION.build(PROBLEM, settings, 10)
+    state = jax.eval_shape(algorithm.init, KEY, data(), ensemble())
+    moved, metrics = jax.eval_shape(algorithm.update, state, rows(), KEY)
+    assert jax.tree.structure(moved) == jax.tree.structure(state)
+    assert all(metric.shape == () for metric in metrics.values())
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("prior", ["uniform", "previous-prior"])
+def test_a_step_moves_critics_actor_and_copy(prior: str) -> None:
+    algorithm = DEFINITION.build(PROBLEM, config(prior=prior, weighting="learned"), 10)
+    state = algorithm.init(KEY, data(), ensemble())
+    assert algorithm.refresh is not None
+    state, _ = jax.jit(algorithm.refresh)(state, data(), KEY)
+    before = jax.tree.map(jnp.copy, state.learner.actor.params)
+    moved, metrics = jax.jit(algorithm.update)(state, algorithm.sample(state, data(), KEY), KEY)
+    assert all(np.isfinite(float(metric)) for metric in metrics.values())
+    assert float(moved.log_weight.params) != 0
+    if prior != "uniform":
+        jax.tree.map(np.testing.assert_array_equal, moved.previous.actor, before)
+        assert int(moved.previous.step) == 1

@@ -1,0 +1,76 @@
+"""Presets: what a run is configured with, where each value comes from, and how mistakes are told."""
+
+import pytest
+
+from offline_mbrl.algorithms.mopo import DEFINITION, MOPOConfig
+from offline_mbrl.algorithms.presets import preset_names, resolve, settings
+from offline_mbrl.algorithms.registry import definitions
+from offline_mbrl.errors import UserError
+from offline_mbrl.tasks import TASKS
+
+
+def mopo(**overrides: object) -> MOPOConfig:
+    config = resolve(DEFINITION, "hopper-medium", None, overrides).config
+    assert isinstance(config, MOPOConfig)
+    return config
+
+
+def test_the_tasks_own_values_lie_over_the_defaults_and_overrides_over_both() -> None:
+    plain = resolve(DEFINITION, "hopper-medium")
+    assert plain.steps == 3_000_000
+    assert mopo().penalty_weight == 5.0
+    assert mopo(penalty_weight="2.5").penalty_weight == 2.5
+    changed = resolve(DEFINITION, "hopper-medium", None, {"steps": 10, "penalty_weight": 2})
+    assert changed.steps == 10
+    assert changed.sources["penalty_weight"] == "set by the user"
+    assert plain.sources["penalty_weight"] == "Kit"
+    assert "batch_size" not in plain.sources
+
+
+def test_a_nested_override_leaves_its_neighbours() -> None:
+    config = mopo(**{"dynamics.patience": "7"})
+    assert config.dynamics.patience == 7
+    assert config.dynamics.members == 7
+    assert config.penalty_weight == 5.0
+
+
+def test_a_named_preset_lies_over_the_rest() -> None:
+    official = resolve(DEFINITION, "walker2d-medium-expert", "official-v0").config
+    assert isinstance(official, MOPOConfig)
+    assert (official.penalty_weight, official.horizon, official.target_entropy) == (2.0, 1, -3.0)
+    assert official.dynamics.patience == 6
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"penalty_wieght": 1}, "unknown mopo setting 'penalty_wieght'; did you mean 'penalty_weight'?"),
+        ({"dynamics.patienc": 1}, "unknown mopo setting 'dynamics.patienc'; did you mean 'dynamics.patience'?"),
+        ({"penalty_weight": -1}, "mopo setting penalty_weight=-1: input should be greater than or equal to 0"),
+        ({"horizon": 0}, "mopo setting horizon=0"),
+        ({"horizon": "five"}, "mopo setting horizon='five'"),
+        ({"penalty": "max"}, "mopo setting penalty='max'"),
+        ({"penalty_weight": float("nan")}, "mopo setting penalty_weight=nan"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(overrides: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        resolve(DEFINITION, "hopper-medium", None, overrides)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_preset_suggests_the_nearest() -> None:
+    with pytest.raises(UserError, match="unknown mopo preset 'oficial-v0'; did you mean 'official-v0'"):
+        resolve(DEFINITION, "hopper-medium", "oficial-v0")
+
+
+@pytest.mark.parametrize("name", list(definitions()))
+def test_every_preset_of_every_algorithm_is_valid_and_has_a_source(name: str) -> None:
+    definition = definitions()[name]
+    for preset in (None, *preset_names(name)):
+        for task in TASKS:
+            resolved = resolve(definition, task, preset)
+            assert resolved.steps >= 1000
+            assert all(setting.source.strip() for setting in settings(name, task, preset).values())
+            hash(resolved.config)

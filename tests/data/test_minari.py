@@ -1,0 +1,93 @@
+from pathlib import Path
+from typing import Any
+
+import minari
+import numpy as np
+import pytest
+
+from offline_mbrl.data.builtin import set_name
+from offline_mbrl.data.dataset import Dataset, from_raw
+from offline_mbrl.data.generate import generate, uniform
+from offline_mbrl.data.minari import load_minari, to_minari
+from offline_mbrl.data.source import load
+from offline_mbrl.data.synthetic import synthetic
+from offline_mbrl.errors import UserError
+from offline_mbrl.tasks import get_task
+
+pytestmark = pytest.mark.medium  # it compiles
+
+TASK = get_task("hopper-random")
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    rows = generate(TASK.robot, uniform(TASK.robot), 200, seed=0)
+    return from_raw(TASK, source="builtin", name=set_name(TASK, 200), physics="d4rl-v2", **rows._asdict())
+
+
+def test_minari_itself_loads_our_episodes(dataset: Dataset, tmp_path: Path) -> None:
+    to_minari(dataset, "ours/hopper-random-v0")
+    found = minari.load_dataset("ours/hopper-random-v0")
+    assert (found.total_episodes, found.total_steps) == (len(dataset.episodes.lengths), len(dataset))
+    stops = np.cumsum(dataset.episodes.lengths)
+    for episode, stop, length in zip(found.iterate_episodes(), stops, dataset.episodes.lengths, strict=True):
+        rows = slice(stop - length, stop)
+        np.testing.assert_array_equal(episode.observations[:-1], dataset.observations[rows])
+        np.testing.assert_array_equal(episode.observations[1:], dataset.next_observations[rows])
+        np.testing.assert_array_equal(episode.actions, dataset.actions[rows])
+        np.testing.assert_array_equal(episode.rewards, dataset.rewards[rows])
+        np.testing.assert_array_equal(episode.terminations, dataset.discounts[rows] == 0)
+    assert "ours/hopper-random-v0" in minari.list_local_datasets()
+
+
+def test_a_round_trip_keeps_rows_episodes_and_physics_but_not_the_source(dataset: Dataset) -> None:
+    to_minari(dataset, "ours/hopper-random-v0")
+    again = load("hopper-random", "minari:ours/hopper-random-v0")
+    assert (again.source, again.name, again.physics) == ("minari", "ours/hopper-random-v0", "d4rl-v2")
+    assert again.fingerprint == dataset.fingerprint
+    np.testing.assert_allclose(again.episodes.returns, dataset.episodes.returns)
+    np.testing.assert_array_equal(again.episodes.complete, dataset.episodes.complete)
+
+
+def test_timeouts_at_the_horizon_come_back_as_timeouts() -> None:
+    task = get_task("halfcheetah-random")
+    rows = generate(task.robot, uniform(task.robot), 1500, seed=0)
+    dataset = from_raw(task, source="builtin", name="x", physics="d4rl-v2", **rows._asdict())
+    to_minari(dataset, "cheetah-v3")
+    again = load_minari(task, "cheetah-v3")
+    np.testing.assert_array_equal(again.episodes.timeouts, [True, False])
+    np.testing.assert_array_equal(again.episodes.complete, [True, False])
+
+
+@pytest.mark.parametrize("bad", ["hopper", "a b-v0", "../x-v0", "hopper-v", "", "/hopper-v0", "ours//x-v0"])
+def test_malformed_ids_leave_nothing_behind(dataset: Dataset, bad: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no Minari id"):
+        to_minari(dataset, bad)
+    assert minari.list_local_datasets() == {}
+
+
+def test_an_existing_set_is_not_replaced(dataset: Dataset) -> None:
+    to_minari(dataset, "ours/x-v0")
+    with pytest.raises(UserError, match="choose another version"):
+        to_minari(dataset, "ours/x-v0")
+
+
+def test_a_failed_export_leaves_no_folder(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("minari.dataset.minari_storage.MinariStorage.update_metadata", fail)
+    with pytest.raises(UserError, match="No space left on device"):
+        to_minari(dataset, "ours/x-v0")
+    assert minari.list_local_datasets() == {}
+
+
+def test_a_set_that_cannot_be_had_is_named() -> None:
+    with pytest.raises(UserError, match=r"cannot get Minari set mujoco/hopper/random-v0 .*--source minari:ID"):
+        load("hopper-random", "minari")
+
+
+def test_another_robots_set_is_refused() -> None:
+    to_minari(synthetic(get_task("walker2d-medium"), 200), "walker-v0")
+    with pytest.raises(UserError, match=r"observations have shape \(200, 17\); hopper-random needs \(200, 11\)"):
+        load_minari(TASK, "walker-v0")

@@ -1,0 +1,190 @@
+"""Whole jobs on closed-form data, scored in MuJoCo: records, resuming, divergence, folders that must not be touched."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from offline_mbrl.algorithms import registry
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition
+from offline_mbrl.algorithms.bc import BCState
+from offline_mbrl.errors import UserError
+from offline_mbrl.results import records
+from offline_mbrl.training import run as run_module
+from offline_mbrl.training.job import Job, Places, claim, make_job
+from offline_mbrl.training.run import CHECKPOINTS, open_run, run_job
+from offline_mbrl.types import Array, Data, Key, Metrics
+
+pytestmark = pytest.mark.medium
+
+TINY_BC: dict[str, object] = {"hidden": (8, 8), "batch_size": 16}
+TINY_MOPO: dict[str, object] = {
+    "hidden": (8, 8),
+    "batch_size": 16,
+    "rollout_batch": 20,
+    "rollout_every": 10,
+    "dynamics.hidden": (8, 8),
+    "dynamics.weight_decay": (0.0, 0.0, 0.0),
+    "dynamics.max_epochs": 2,
+}
+
+
+def make(algorithm: str = "bc", steps: int = 40, seeds: tuple[int, ...] = (0, 1), **changes: Any) -> Job:
+    overrides = {"bc": TINY_BC, "mopo": TINY_MOPO}[algorithm]
+    settings = {"source": "synthetic", "size": 500, "evaluate_every": 10, "episodes": 2, "seeds": seeds} | changes
+    return make_job(algorithm, "hopper-medium", steps=steps, overrides=overrides, **settings)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in (records.SCORES, records.METRICS)}
+
+
+def last_state(job: Job, folder: Path, places: Places) -> list[np.ndarray]:
+    opened = open_run(job, folder, places)
+    return [
+        np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
+        for x in jax.tree.leaves(opened.state)
+    ]
+
+
+def test_a_job_leaves_all_there_is_to_know(tmp_path: Path) -> None:
+    job, out = make("mopo"), tmp_path / "run"
+    assert run_job(job, out, Places(cache=tmp_path / "cache")) == []
+    scores = records.read_records(out / records.SCORES)
+    assert [(record["seed"], record["step"]) for record in scores] == [(s, t) for t in (10, 20, 30, 40) for s in (0, 1)]
+    assert all(len(record["returns"]) == 2 for record in scores)
+    metrics = records.read_records(out / records.METRICS)
+    assert {"critic_loss", "q", "alpha", "entropy", "uncertainty"} <= set(metrics[0])
+    environment = json.loads((out / records.ENVIRONMENT).read_text())
+    assert environment["dataset"]["source"] == "synthetic"
+    assert records.job_status(out) == "finished"
+    before = files(out)
+    assert run_job(job, out, Places(cache=tmp_path / "cache")) == []  # finished jobs are left alone
+    assert files(out) == before
+
+
+def test_the_same_command_gives_the_same_scores(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        run_job(make(), tmp_path / name, Places(cache=tmp_path / "cache"))
+    assert files(tmp_path / "first") == files(tmp_path / "second")
+
+
+@pytest.mark.parametrize("algorithm", ["bc", pytest.param("mopo", marks=pytest.mark.slow)])
+def test_a_killed_run_ends_bit_equal_to_one_that_never_stopped(tmp_path: Path, algorithm: str) -> None:
+    job, places = make(algorithm, steps=200), Places(cache=tmp_path / "cache")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run_job(job, whole, places)
+    claim(killed, job)
+    command = [sys.executable, "-m", "offline_mbrl.launch.worker", str(killed), "--cache-dir", str(places.cache)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    wait_for(lambda: len(records.read_records(killed / records.SCORES)) >= 6, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert records.job_status(killed) == "unfinished"
+    assert subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    assert files(killed) == files(whole)
+    for left, right in zip(last_state(job, killed, places), last_state(job, whole, places), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, f"the run ended early with code {process.returncode}"
+        assert time.monotonic() < end, "the run gave no record in time"
+        time.sleep(0.01)
+
+
+def exploding(seed_to_break: Callable[[Key], Array]) -> Definition:
+    """Behaviour cloning whose loss becomes NaN on the chosen seeds once the optimiser has taken 25 steps."""
+    base = registry.definitions()["bc"]
+
+    def build(problem: Any, config: Any, steps: int) -> Algorithm:
+        algorithm = base.build(problem, config, steps)
+
+        def init(key: Key, data: Data, ensemble: Any) -> tuple[BCState, Array, Array]:
+            return algorithm.init(key, data, ensemble), jnp.zeros((), jnp.int32), seed_to_break(key)
+
+        def update(state: Any, batch: Any, key: Key) -> tuple[Any, Metrics]:
+            inner, count, broken = state
+            inner, metrics = algorithm.update(inner, batch, key)
+            bad = jnp.where(broken & (count >= 25), jnp.nan, 0.0)
+            return (inner, count + 1, broken), metrics | {"actor_loss": metrics["actor_loss"] + bad}
+
+        return Algorithm(
+            init,
+            lambda state, data, key: algorithm.sample(state[0], data, key),
+            update,
+            lambda state, obs, key, deterministic: algorithm.act(state[0], obs, key, deterministic),
+        )
+
+    return Definition("bc", base.title, base.paper, base.equation, base.config, build)
+
+
+def first_init_key() -> Array:
+    return jax.random.key_data(run_module._keys(make(seeds=(0,)), "init"))[0]
+
+
+def test_a_diverged_seed_is_reported_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zero = first_init_key()
+    definition = exploding(lambda key: (jax.random.key_data(key) == zero).all())
+    monkeypatch.setattr(run_module, "get_definition", lambda name: definition)
+    out = tmp_path / "run"
+    (diverged,) = run_job(make(), out, Places())
+    assert str(diverged) == "seed 0 diverged by step 30: actor_loss = nan; last good checkpoint: diverged/20"
+    assert (out / "diverged/20").is_dir()
+    steps = {
+        seed: [r["step"] for r in records.read_records(out / records.SCORES) if r["seed"] == seed] for seed in (0, 1)
+    }
+    assert steps == {0: [10, 20], 1: [10, 20, 30, 40]}
+    assert records.diverged_seeds(out) == {0}
+    assert records.job_status(out) == "finished"
+
+
+def test_a_run_whose_every_seed_diverges_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    definition = exploding(lambda key: jnp.asarray(True))
+    monkeypatch.setattr(run_module, "get_definition", lambda name: definition)
+    with pytest.raises(UserError, match="every seed diverged: seed 0 diverged by step 30"):
+        run_job(make(), tmp_path / "run", Places())
+    assert records.job_status(tmp_path / "run") == "unfinished"
+
+
+def test_a_truncated_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
+    job, out = make(steps=20), tmp_path / "run"
+    run_job(job, out, Places())
+    (out / records.DONE).unlink()
+    for file in (out / CHECKPOINTS / "20").rglob("*"):
+        if file.is_file() and file.stat().st_size > 100:
+            file.write_bytes(file.read_bytes()[:50])
+    before = files(out)
+    with pytest.raises(UserError, match=r"checkpoint .*/20 cannot be read .*; delete that folder") as caught:
+        run_job(job, out, Places())
+    assert "\n" not in str(caught.value)
+    assert files(out) == before
+
+
+def test_other_data_than_the_run_began_with_is_refused(tmp_path: Path) -> None:
+    job, out = make(steps=20), tmp_path / "run"
+    run_job(job, out, Places())
+    (out / records.DONE).unlink()
+    environment = records.read_json(out / records.ENVIRONMENT)
+    environment["dataset"]["fingerprint"] = "0" * 64
+    records.write_json(out / records.ENVIRONMENT, environment)
+    with pytest.raises(UserError, match="begun on other data"):
+        run_job(job, out, Places())
+
+
+def test_evaluation_must_fall_on_rollouts(tmp_path: Path) -> None:
+    job = make("mopo", evaluate_every=5)
+    with pytest.raises(UserError, match="must be a multiple of the rollout interval, 10 steps"):
+        run_job(job, tmp_path / "run", Places(cache=tmp_path / "cache"))
