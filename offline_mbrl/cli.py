@@ -210,6 +210,7 @@ def evaluate(
 def table(
     runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUNS...")],
     format: Literal["md", "csv", "latex"] = "md",
+    published: Path | None = None,
 ) -> None:
     """Print the normalised-score table of all runs below some folders.
 
@@ -217,14 +218,16 @@ def table(
 
       offline-mbrl table results/bench
       offline-mbrl table results --format latex > scores.tex
+      offline-mbrl table results --published benchmarks/published_scores.csv
 
     Args:
       runs: folders that hold runs, at any depth.
       format: Markdown, CSV (one line per cell, full precision, intervals) or LaTeX.
+      published: a CSV of other people's scores, shown as a block of their own; CSV leaves it out.
     """
     from offline_mbrl.results.tables import table as make_table
 
-    print(make_table(list(runs), format))
+    print(make_table(list(runs), format, published))
 
 
 @app.command

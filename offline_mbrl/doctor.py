@@ -12,6 +12,8 @@ from offline_mbrl.errors import UserError
 
 
 class Check(NamedTuple):
+    """What one check found."""
+
     name: str
     ok: bool
     finding: str

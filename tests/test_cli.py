@@ -29,11 +29,13 @@ def test_every_help_page_opens(
     assert run(monkeypatch, *command, "--help") == 0
     text = capsys.readouterr().out
     if command and command[-1] not in ("verify", "data"):
-        assert f"offline-mbrl {' '.join(command)}" in text.split("options")[0].partition("\n\n")[2], "help shows no example"
+        description = text.split("options")[0].partition("\n\n")[2]
+        assert f"offline-mbrl {' '.join(command)}" in description, "help shows no example"
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = "import sys, offline_mbrl.cli; print([m for m in ('jax', 'mujoco', 'matplotlib', 'duckdb') if m in sys.modules])"
+    heavy = ("jax", "mujoco", "matplotlib", "duckdb")
+    code = f"import sys, offline_mbrl.cli; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 

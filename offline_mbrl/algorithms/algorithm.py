@@ -7,7 +7,7 @@ The contract, in optax's manner (`optax.adam(lr)` -> `GradientTransformation`), 
     update(state, batch, key) -> (state, metrics)    one gradient step; metrics are scalars
     refresh(state, data, key) -> (state, metrics)    before every `refresh_every` updates; None where there is none
     act(state, obs, key, deterministic) -> action    one observation; callers vmap
-    deploy(state) -> state                           before an evaluation: what acting looks up; None where there is none
+    deploy(state) -> state                           before an evaluation: what acting looks up; None if nothing
     variants                                         other ways of acting on the same state, each scored under its name
 
 Every function is pure, has fixed shapes, and works under `vmap` over keys and states with the data unbatched. None
@@ -55,8 +55,8 @@ class Definition:
     """How the registry knows an algorithm: every module in this folder that defines `DEFINITION` is one.
 
     `build(problem, config, steps)` gives the functions for a run of `steps` gradient steps; `ensemble(config)` the
-    dynamics ensemble that must be fitted first and is handed to `init`; None for model-free ones. `deviations` lists, one sentence each, what
-    differs from the paper or its official code.
+    dynamics ensemble that must be fitted first and is handed to `init`, None for model-free ones. `deviations` lists,
+    one sentence each, what differs from the paper or its official code.
     """
 
     name: str

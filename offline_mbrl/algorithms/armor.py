@@ -202,7 +202,9 @@ def build(problem: Problem, config: ARMORConfig, steps: int) -> Algorithm:
 
     def sample(state: ARMORState, data: Data, key: Key) -> ARMORBatch:
         real = sample_rows(data.transitions, key, config.batch_size)
-        return ARMORBatch(real, ring.sample(state.pairs, stream(key, "model"), config.batch_size))
+        model = ring.sample(state.pairs, stream(key, "model"), config.batch_size)
+        # Read before this step's pairs are written: a read that XLA delays past the write costs a copy of the ring.
+        return ARMORBatch(real, jax.lax.optimization_barrier(model))
 
     def tuples(
         state: ARMORState, layers: tuple[Layer, ...], obs: Array, action: Array, real: Transition, key: Key

@@ -2,7 +2,7 @@
 
     deterministic:  min mean (tanh f(s) - a)^2          likelihood:  max mean log pi(a|s), pi a tanh-Gaussian
 
-With `best_share` below 1 only the episodes with the highest returns are cloned (%BC of Chen et al. 2021, arXiv 2106.01345).
+With `best_share` below 1 only the episodes that returned most are cloned (%BC of Chen et al. 2021, arXiv 2106.01345).
 """
 
 from typing import Literal
@@ -41,6 +41,8 @@ class BCConfig(Config):
 
 
 class BCState(struct.PyTreeNode):
+    """The policy, and which rows of the data it imitates."""
+
     actor: Trained
     chosen: Array  # [k] the rows that are cloned
 
@@ -62,6 +64,7 @@ def best_rows(episode_return: Array, share: float) -> Array:
 
 
 def build(problem: Problem, config: BCConfig, steps: int) -> Algorithm:
+    """BC's functions; the number of steps changes nothing."""
     gaussian = config.policy == "gaussian"
     module = (GaussianActor if gaussian else DeterministicActor)(config.hidden, problem.action_dim)
     optimizer = optax.adam(config.learning_rate)
@@ -103,6 +106,6 @@ DEFINITION = Definition(
     config=BCConfig,
     build=build,
     deviations=(
-        "%BC keeps a share of the rows, taken from the best episodes on, and not a share of the episodes: the number of rows is fixed.",
+        "%BC keeps a share of the rows, those of the best episodes first, and not a share of the episodes.",
     ),
 )

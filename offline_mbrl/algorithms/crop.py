@@ -203,11 +203,11 @@ DEFINITION = Definition(
     ensemble=lambda config: config.dynamics,
     deviations=(
         "The transition model is the shared one: it predicts a reward too, which is not used; members share a holdout "
-        "of 1 % and draw bootstraps of the rest; the fit stops when no member's squared error falls by 1 % of itself in "
-        "30 epochs. The official code holds out 1 % for each member and counts falls of the likelihood by 1e-4.",
+        "of 1 % and draw bootstraps of the rest; the fit stops when no member's squared error falls by 1 % of itself "
+        "in 30 epochs. The official code holds out 1 % for each member and counts falls of the likelihood by 1e-4.",
         "The reward fit is capped at 200 epochs, and its holdout meets the same random actions at every epoch; the "
         "official code draws them anew and has a cap of 15,000.",
-        "Next observations are the true ones of the file; the official code takes the next row's, wrong at terminals.",
+        "Next observations are those of the file; the official code takes the next row's, wrong at terminals.",
         "Rollouts of the halfcheetah end where a component leaves +-100, and the hopper's rule bounds components on "
         "both sides.",
         "Networks start from Glorot-uniform weights; the official code draws last layers within +-3e-3.",

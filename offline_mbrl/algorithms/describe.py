@@ -28,17 +28,16 @@ def describe_algorithm(name: str, task: str | None = None) -> str:
     if names := preset_names(name):
         parts.append("Named presets: " + ", ".join(names))
     if definition.deviations:
-        parts.append("Deviations from the paper or its code:\n" + "\n".join(f"- {line}" for line in definition.deviations))
+        lines = [f"- {line}" for line in definition.deviations]
+        parts.append("\n".join(["Deviations from the paper or its code:", *lines]))
     return "\n\n".join(part for part in parts if part)
 
 
 def _settings(definition: Definition, task: str) -> str:
     resolved = resolve(definition, task)
-    fields = flat_fields(resolved.config)
-    rows: list[tuple[str, object, str, str]] = [("steps", resolved.steps, resolved.sources.get("steps", "default"), "gradient steps of a full run")]
-    rows += [
-        (name, value, resolved.sources.get(name, "default"), description) for name, (value, description) in fields.items()
-    ]
+    fields: dict[str, tuple[object, str]] = {"steps": (resolved.steps, "gradient steps of a full run")}
+    fields |= flat_fields(resolved.config)
+    rows = [(name, value, resolved.sources.get(name, "default"), text) for name, (value, text) in fields.items()]
     return tabulate(rows, headers=("setting", "value", "source", "meaning"), maxcolwidths=[None, 24, 40, 60])
 
 

@@ -189,7 +189,7 @@ def build(problem: Problem, config: DROPConfig, steps: int) -> Algorithm:
         state = DROPState(
             networks=Trained.create(networks, optimizer),
             target=jax.tree.map(jnp.copy, networks.critic),
-            multiplier=jnp.array(1.0 if config.multiplier is None else config.multiplier),
+            multiplier=jnp.asarray(1.0 if config.multiplier is None else config.multiplier, jnp.float32),
             thresholds=thresholds,
             occupied=episodes > 0,
             salt=salt,

@@ -37,6 +37,8 @@ class MOPOConfig(BranchedConfig):
 
 
 class MOPOState(struct.PyTreeNode):
+    """An actor-critic, the fitted world, what was imagined in it, and the penalty's weight."""
+
     learner: SACState
     ensemble: Ensemble
     imagined: Ring
@@ -72,6 +74,7 @@ def tune(
 
 
 def build(problem: Problem, config: MOPOConfig, steps: int) -> Algorithm:
+    """MOPO's functions for a run of `steps` gradient steps."""
     system = sac.make(problem, config, steps)
     penalty = PENALTIES[config.penalty]
     weight_optimizer = optax.adam(config.penalty_lr)
@@ -121,10 +124,10 @@ DEFINITION = Definition(
     build=build,
     ensemble=lambda config: config.dynamics,
     deviations=(
-        "Next observations are the true ones of the file; the official code trains its model on the next episode's reset "
-        "state at every terminal.",
-        "The step order is critics, actor, temperature, targets (OfflineRL-Kit); the official code takes all gradients at "
-        "the old parameters.",
+        "Next observations are the true ones of the file; the official code trains its model on the next episode's "
+        "reset state at every terminal.",
+        "The step order is critics, actor, temperature, targets (OfflineRL-Kit); the official code takes all gradients "
+        "at the old parameters.",
         "The hopper's termination rule bounds components on both sides; public copies bound them from above only.",
         "All rows of medium-expert are used; the official replay pool keeps the last million.",
     ),

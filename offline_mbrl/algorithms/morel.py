@@ -83,7 +83,7 @@ def halting_model(
 
     def step(obs: Array, action: Array, key: Key) -> ModelStep:
         made = model(obs, action, key)
-        unknown = ~(made.uncertainty <= threshold)  # a disagreement of NaN is unknown too
+        unknown = made.uncertainty > threshold
         return made._replace(
             reward=jnp.where(unknown, halt_reward, made.reward), discount=jnp.where(unknown, 0.0, made.discount)
         )
@@ -114,7 +114,7 @@ def build(problem: Problem, config: MOReLConfig, steps: int) -> Algorithm:
         model = halting_model(state.ensemble, problem.terminates, state.scale, state.threshold, state.halt_reward)
         policy = lambda obs, key: sac.act(system, state.learner.actor.params, obs, key, deterministic=False)  # noqa: E731
         made = branched.branch(config, model, policy, data, key)
-        halted = (made.alive & ~(made.uncertainty <= state.threshold)).sum() / jnp.maximum(made.alive.sum(), 1)
+        halted = (made.alive & (made.uncertainty > state.threshold)).sum() / jnp.maximum(made.alive.sum(), 1)
         metrics = branched.rollout_metrics(made) | {"halted": halted, "threshold": state.threshold}
         return state.replace(imagined=ring.push(state.imagined, *flatten(made))), metrics
 

@@ -1,8 +1,8 @@
 """Per-task hyper-parameters, each value with its source, read from `offline_mbrl/presets/<algorithm>.toml`.
 
-A file holds tables of `name = { value = ..., source = "..." }`: `[default]` for every task, `[task.<name>]` for one, and
-the same two under `[preset.<preset>]` for a named alternative, which is laid over the others. `steps` is the published
-number of gradient steps.
+A file holds tables of `name = { value = ..., source = "..." }`: `[default]` for every task, `[task.<name>]` for one,
+and the same two under `[preset.<preset>]` for a named alternative, which is laid over the others. `steps` is the
+published number of gradient steps.
 """
 
 import tomllib

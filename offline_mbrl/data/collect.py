@@ -129,7 +129,8 @@ def collect(
     a resumed run is as valid as, but not the same as, one that was never stopped. `report` is called after every epoch.
     """
     config = config or CollectConfig()
-    system = sac.make(Problem(robot.obs_dim, robot.action_dim, TERMINATION[robot.name]), config.sac, epochs * config.epoch_steps)
+    problem = Problem(robot.obs_dim, robot.action_dim, TERMINATION[robot.name])
+    system = sac.make(problem, config.sac, epochs * config.epoch_steps)
     key = jax.random.key(seed)
     learn_epoch = jax.jit(partial(learn, system, config), donate_argnums=0)
     sample = jax.jit(partial(sac.act, system, deterministic=False))

@@ -48,13 +48,15 @@ class EnsembleConfig(Config):
             raise ValueError(f"{self.elites} elites of {self.members} members; ask for fewer elites")
         if len(self.weight_decay) != len(self.hidden) + 1:
             raise ValueError(
-                f"weight_decay has {len(self.weight_decay)} values for {len(self.hidden)} hidden layers; give one for each "
-                "layer, the output's last"
+                f"weight_decay has {len(self.weight_decay)} values for {len(self.hidden)} hidden layers; give one for "
+                "each layer, the output's last"
             )
         return self
 
 
 class Layer(NamedTuple):
+    """One linear layer of every member."""
+
     weight: Array  # [members, inputs, outputs]
     bias: Array  # [members, outputs]
 
@@ -157,8 +159,8 @@ def predict_dealt(ensemble: Ensemble, obs: Array, action: Array, key: Key) -> Pr
     """The Gaussian [B, d + 1] of one random elite for each row, evaluating only that elite.
 
     The rows are shuffled and dealt to the E elites in equal shares: every row's elite is uniform, as it is with
-    `sample_members`, at the price of one batched product of E x B/E rows in place of N x B. The elites are shuffled too:
-    where E does not divide B, those dealt last get fewer rows.
+    `sample_members`, at the price of one batched product of E x B/E rows in place of N x B. The elites are shuffled
+    too: where E does not divide B, those dealt last get fewer rows.
     """
     rows, elites = obs.shape[0], ensemble.elites.shape[0]
     dealers = jax.random.permutation(stream(key, "dealers"), ensemble.elites)

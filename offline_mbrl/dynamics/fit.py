@@ -126,7 +126,7 @@ def epoch_batches(bootstrap: Array, batch_size: int, key: Key) -> Array:
     members, rows = bootstrap.shape
     steps = -(-rows // batch_size)
     _, shuffled = jax.lax.sort((jax.random.bits(key, bootstrap.shape), bootstrap), dimension=1, num_keys=1)
-    wrapped = jnp.concatenate([shuffled, shuffled[:, : steps * batch_size - rows]], axis=1)
+    wrapped = shuffled[:, jnp.arange(steps * batch_size) % rows]
     return wrapped.reshape(members, steps, batch_size).swapaxes(0, 1)
 
 

@@ -40,7 +40,7 @@ Model = Callable[[Array, Array, Key], ModelStep]
 
 
 def ensemble_model(ensemble: Ensemble, terminates: Callable[[Array], Array], penalty: Penalty | None = None) -> Model:
-    """The sampled ensemble as a simulator: a random elite for each row and step, its Gaussian's noise on every dimension.
+    """The sampled ensemble as a simulator: a random elite for each row and step, its noise on every dimension.
 
     All members are evaluated only when `penalty` needs them; otherwise each row costs one member.
     """

@@ -46,7 +46,7 @@ def ens_std(prediction: Prediction, member: Array) -> Array:
 
 
 def ens_var_report(prediction: Prediction, member: Array) -> Array:
-    """sum_i ||sigma_i||_2 + sum_i ||mu_i^s||_2 - ||sum_i mu_i^s||_2: printed in one report as a variance, which it is not."""
+    """sum_i ||sigma_i||_2 + sum_i ||mu_i^s||_2 - ||sum_i mu_i^s||_2: called a variance in one report; it is not one."""
     mean = prediction.mean[..., 1:]
     return _norm(prediction.std).sum(axis=0) + _norm(mean).sum(axis=0) - _norm(mean.sum(axis=0))
 

@@ -28,7 +28,7 @@ JOB_COLUMNS = {
 DATASET_COLUMNS = {
     "dataset": 'STRUCT("name" VARCHAR, "fingerprint" VARCHAR, "rows" BIGINT, "score_mean" DOUBLE, "score_std" DOUBLE)'
 }
-SCORE_COLUMNS = {"seed": "BIGINT", "step": "BIGINT", "score": "DOUBLE"}
+SCORE_COLUMNS = {"seed": "BIGINT", "step": "BIGINT", "variant": "VARCHAR", "score": "DOUBLE"}
 
 QUERY = """
 WITH jobs AS (
@@ -38,7 +38,9 @@ WITH jobs AS (
     SELECT parse_dirpath(filename) AS folder, dataset
     FROM read_json($environments, columns = $dataset_columns, format = 'unstructured', filename = true)
 ), curves AS (
-    SELECT parse_dirpath(filename) AS folder, seed, list(step ORDER BY step) AS at, list(score ORDER BY step) AS scores
+    SELECT
+        parse_dirpath(filename) AS folder, seed, variant,
+        list(step ORDER BY step) AS at, list(score ORDER BY step) AS scores
     -- the torn last line of a killed job reads as a row of nulls
     FROM read_json(
         $scores, columns = $score_columns, format = 'newline_delimited', filename = true, ignore_errors = true
@@ -46,7 +48,7 @@ WITH jobs AS (
     WHERE score IS NOT NULL
     GROUP BY ALL
 )
-SELECT * FROM jobs JOIN datasets USING (folder) LEFT JOIN curves USING (folder, seed) ORDER BY folder, seed
+SELECT * FROM jobs JOIN datasets USING (folder) LEFT JOIN curves USING (folder, seed) ORDER BY folder, seed, variant
 """
 
 
@@ -78,7 +80,7 @@ class Curve:
     column: Column
     dataset: Dataset
     settings: Mapping[str, object]
-    """Steps, protocol, precision and configuration, flat; what tells two rows of one algorithm apart."""
+    """Steps, protocol, precision, configuration and way of acting, flat; what tells two rows of one algorithm apart."""
     seed: int
     status: SeedStatus
     at: list[int]
@@ -135,11 +137,12 @@ def _query(folders: list[Path]) -> list[dict[str, Any]]:
 def _curve(row: Mapping[str, Any], job: Status, diverged: frozenset[int]) -> Curve:
     dataset = row["dataset"]
     protocol = {name: row[name] for name in ("steps", "evaluate_every", "episodes", "precision")}
+    acting = {"variant": row["variant"]} if row["variant"] else {}
     return Curve(
         algorithm=row["algorithm"],
         column=Column(row["task"], row["source"], row["physics"], dataset["fingerprint"]),
         dataset=Dataset(dataset["name"], dataset["rows"], dataset["score_mean"], dataset["score_std"]),
-        settings=protocol | flat(json.loads(row["config"] or "{}")),
+        settings=protocol | flat(json.loads(row["config"] or "{}")) | acting,
         seed=row["seed"],
         status="diverged" if row["seed"] in diverged else job,
         at=row["at"] or [],

@@ -3,14 +3,13 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from tabulate import tabulate
-
 from offline_mbrl.errors import unknown_name
 from offline_mbrl.results.groups import Group, column_labels, group_curves, row_label, short_fingerprint, unique_columns
+from offline_mbrl.results.layout import Table, as_latex, as_markdown
+from offline_mbrl.results.published import lay_out_published
 from offline_mbrl.results.query import Column, Dataset, read_curves
 from offline_mbrl.results.statistics import (
     LAST_EVALUATIONS,
@@ -30,27 +29,14 @@ CSV_FIELDS = (
     *("mean", "std", "ci_low", "ci_high", "iqm"),
 )
 
-LATEX_TEXT = str.maketrans({sign: f"\\{sign}" for sign in "_%&#$"})
-LATEX_SIGNS = str.maketrans(
-    {"±": r"$\pm$", "×": r"$\times$", "–": "--", "†": r"$^\dagger$", "‡": r"$^\ddagger$", "§": r"\S{}", "¶": r"\P{}"}
-)
 
-
-@dataclass(frozen=True)
-class Table:
-    """The strings of a table: a head, one line per row, and the caption that says how the numbers came about."""
-
-    head: list[str]
-    lines: list[list[str]]
-    caption: str
-
-
-def table(run_dirs: Sequence[Path], form: Format = "md") -> str:
+def table(run_dirs: Sequence[Path], form: Format = "md", published: Path | None = None) -> str:
     """Normalized scores of all jobs below `run_dirs`: a row per algorithm, a column per task, source, physics and data.
 
     A cell is mean ± sample standard deviation over the seeds that were trained to the end, a seed's score being the
     mean of its last ten evaluations. Missing seeds are marked and explained in the caption. "csv" is one line per cell,
-    in full precision, with 95 % bootstrap intervals over seeds.
+    in full precision, with 95 % bootstrap intervals over seeds. `published` is a CSV of other people's scores on the
+    same tasks, which follow as a block of their own that names its data; "csv" leaves them out.
 
     Raises:
         UserError: the form is unknown, or there is nothing to tabulate.
@@ -60,8 +46,10 @@ def table(run_dirs: Sequence[Path], form: Format = "md") -> str:
     groups = group_curves(read_curves(run_dirs))
     if form == "csv":
         return _as_csv(groups)
-    content = lay_out(groups)
-    return _as_markdown(content) if form == "md" else _as_latex(content)
+    blocks = [lay_out(groups)]
+    if published is not None:
+        blocks.append(lay_out_published(published, [column.task for column in unique_columns(groups)]))
+    return "\n".join(as_markdown(block) if form == "md" else as_latex(block) for block in blocks)
 
 
 def lay_out(groups: Sequence[Group]) -> Table:
@@ -131,20 +119,6 @@ def _values(values: Iterable[object]) -> str:
     """Distinct numbers in order: "4" or "2 or 4"."""
     distinct = sorted({int(str(value)) for value in values})
     return " or ".join(f"{value:,}" for value in distinct)
-
-
-def _as_markdown(content: Table) -> str:
-    align = ["left"] + ["right"] * (len(content.head) - 1)
-    body = tabulate(content.lines, content.head, tablefmt="pipe", disable_numparse=True, colalign=align)
-    return f"{body}\n\n{content.caption}\n"
-
-
-def _as_latex(content: Table) -> str:
-    align = ["left"] + ["right"] * (len(content.head) - 1)
-    body = tabulate(content.lines, content.head, tablefmt="latex_booktabs", disable_numparse=True, colalign=align)
-    caption = content.caption.translate(LATEX_TEXT)
-    text = f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n{body}\n\\end{{table}}\n"
-    return text.translate(LATEX_SIGNS)
 
 
 def _as_csv(groups: Sequence[Group]) -> str:

@@ -1,17 +1,21 @@
 """The hot loop: gradient steps and their periodic refreshes as nested scans, all seeds in one compiled program."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-from offline_mbrl.algorithms.algorithm import Algorithm, State
+from offline_mbrl.algorithms.algorithm import Act, Algorithm, State
 from offline_mbrl.dynamics.ensemble import Ensemble
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.types import Array, Data, Key, Metrics
+
+
+BatchedAct = Callable[[State, Array], Array]
+"""(states [seeds], observations [seeds, E, d]) -> actions [seeds, E, m]."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +23,15 @@ class Program:
     """An algorithm compiled for a batch of seeds; every state leaf has a leading axis [seeds].
 
     `advance` takes `period` gradient steps that begin at number `step` and gives metrics [seeds], means over the
-    period; it consumes the states it is given. `act` is the deterministic policy on observations [seeds, E, d].
+    period; it consumes the states it is given. `act` is the deterministic policy on observations [seeds, E, d], of a
+    state that went through `deploy`; `variants` are other ways of acting, which are scored in its place.
     """
 
     init: Callable[[Key, Data, Ensemble | None], State]
     advance: Callable[[State, Data, Key, int], tuple[State, Metrics]]
-    act: Callable[[State, Array], Array]
+    deploy: Callable[[State], State]
+    act: BatchedAct
+    variants: Mapping[str, BatchedAct]
     period: int
 
 
@@ -38,13 +45,20 @@ def compile_program(algorithm: Algorithm, period: int) -> Program:
     if period % block:
         raise UserError(f"evaluation every {period} steps must be a multiple of the rollout interval, {block} steps")
     advance = jax.vmap(partial(advance_seed, algorithm, period, block), in_axes=(0, None, 0, None))
-    act = lambda state, obs: algorithm.act(state, obs, jax.random.key(0), True)  # noqa: E731
     return Program(
         init=jax.jit(jax.vmap(algorithm.init, in_axes=(0, None, 0))),
         advance=jax.jit(advance, donate_argnums=0),
-        act=jax.jit(jax.vmap(jax.vmap(act, in_axes=(None, 0)))),
+        deploy=jax.jit(jax.vmap(algorithm.deploy)) if algorithm.deploy else lambda state: state,
+        act=_batch(algorithm.act),
+        variants={name: _batch(act) for name, act in algorithm.variants.items()},
         period=period,
     )
+
+
+def _batch(act: Act) -> BatchedAct:
+    """The deterministic policy for all seeds and episodes at once."""
+    one = lambda state, obs: act(state, obs, jax.random.key(0), True)  # noqa: E731
+    return jax.jit(jax.vmap(jax.vmap(one, in_axes=(None, 0))))
 
 
 def advance_seed(

@@ -31,7 +31,7 @@ def reevaluate(run: Path, episodes: int, physics: Physics | None, seed: int, pla
         raise UserError(f"{run / CHECKPOINTS} holds no checkpoint yet; train it first")
     simulator = Simulator(robot, len(job.seeds) * episodes, physics or job.physics)
     starts = reset_seeds(job.seeds, 2**31 + seed, episodes)
-    found = evaluate(partial(opened.program.act, opened.state), simulator, starts)
+    found = evaluate(partial(opened.program.act, opened.program.deploy(opened.state)), simulator, starts)
     scores = robot.normalized_score(found.returns)
     rows = [
         (seed, row.mean(), row.std(ddof=1) if episodes > 1 else 0.0, row.min(), row.max(), lengths.mean())

@@ -175,9 +175,9 @@ def _train(job: Job, out: Path, opened: Opened, console: Console) -> list[Diverg
                 break
             scores = _evaluate(job, robot, program, state, simulator, step)
             records.append_records(out / records.METRICS, _metric_records(job, metrics, sound, step))
-            records.append_records(out / records.SCORES, [scores[row] for row in sound])
+            records.append_records(out / records.SCORES, [record for row in sound for record in scores[row]])
             opened.checkpoints.save(step, state)
-            tick(step, f"score {np.mean([scores[row]['score'] for row in sound]):.1f}")
+            tick(step, f"score {np.mean([record['score'] for row in sound for record in scores[row]]):.1f}")
     opened.checkpoints.close()
     return diverged
 
@@ -209,14 +209,17 @@ def _keep_checkpoint(out: Path, step: int) -> str:
 
 def _evaluate(
     job: Job, robot: Robot, program: Program, state: State, simulator: Simulator, step: int
-) -> list[records.Record]:
-    """One score record for each seed: the returns of its episodes and their mean normalised score."""
-    seeds = reset_seeds(job.seeds, step, job.episodes)
-    returns = evaluate(partial(program.act, state), simulator, seeds).returns
-    return [
-        {"seed": seed, "step": step, "returns": row, "score": robot.normalized_score(row).mean()}
-        for seed, row in zip(job.seeds, returns, strict=True)
-    ]
+) -> list[list[records.Record]]:
+    """For each seed one score record for every way of acting: the episodes' returns and their mean normalised score."""
+    starts, deployed = reset_seeds(job.seeds, step, job.episodes), program.deploy(state)
+    found: list[list[records.Record]] = [[] for _ in job.seeds]
+    for variant, act in program.variants.items() if program.variants else [("", program.act)]:
+        returns = evaluate(partial(act, deployed), simulator, starts).returns
+        named = {"variant": variant} if variant else {}
+        for made, seed, row in zip(found, job.seeds, returns, strict=True):
+            score = robot.normalized_score(row).mean()
+            made.append({"seed": seed, "step": step, **named, "returns": row, "score": score})
+    return found
 
 
 def _metric_records(job: Job, metrics: dict[str, np.ndarray], rows: list[int], step: int) -> list[dict[str, Any]]:

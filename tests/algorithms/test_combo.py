@@ -123,7 +123,8 @@ def test_every_preset_resolves_and_traces(preset: str | None) -> None:
     algorithm = DEFINITION.build(PROBLEM, settings, 10)
     state = jax.eval_shape(algorithm.init, KEY, data(), ensemble())
     moved, metrics = jax.eval_shape(algorithm.update, state, rows(), KEY)
-    assert jax.tree.structure(moved) == jax.tree.structure(state)
+    same = jax.tree.map(lambda after, before: after.shape == before.shape, moved, state)
+    assert all(jax.tree.leaves(same))
     assert all(metric.shape == () for metric in metrics.values())
 
 

@@ -109,6 +109,7 @@ def test_advantage_by_hand() -> None:
     np.testing.assert_allclose(advantage(system, learner, batch), [3 + 0.5 * 4 - 2, 3 - 2], rtol=1e-6)
 
 
+@pytest.mark.medium
 def test_without_weight_the_gradient_is_maximum_likelihoods() -> None:
     settings = config(adversary_weight=0.0)
     world = ensemble(settings)
@@ -120,12 +121,10 @@ def test_without_weight_the_gradient_is_maximum_likelihoods() -> None:
 
 
 def test_the_adversary_makes_good_outcomes_less_likely() -> None:
-    # One member, one Gaussian of the reward and s' with means 0 and std 1. The gradient of mean(A log N(y; mu, 1)) in mu is
+    # One member whose Gaussian has mean 0 and std 1 everywhere. The gradient of mean(A log N(y; mu, 1)) in mu is
     # mean(A (y - mu)): outcomes +1 with A = 1 and -1 with A = -1 give +1, so that descent moves mu below 0.
-    settings = config(adversary_weight=1.0, dynamics=DYNAMICS | {"members": 1, "elites": 1, "weight_decay": (0.0,)})
-    settings = settings.model_copy(
-        update={"dynamics": settings.dynamics.model_copy(update={"hidden": (), "logvar_penalty": 0.0})}
-    )
+    dynamics = DYNAMICS | {"members": 1, "elites": 1, "hidden": (), "weight_decay": (0.0,), "logvar_penalty": 0.0}
+    settings = config(adversary_weight=1.0, dynamics=dynamics)
     layer = Layer(jnp.zeros((1, 3, 6)), jnp.zeros((1, 6)))
     weights = Weights((layer,), jnp.full(3, -60.0), jnp.full(3, 60.0))
     world = Ensemble(weights, Normalizer(jnp.zeros(3), jnp.ones(3)), jnp.zeros(1, jnp.int32))
@@ -134,9 +133,10 @@ def test_the_adversary_makes_good_outcomes_less_likely() -> None:
     x, y = jnp.zeros((1, 2, 3)), jnp.zeros((1, 2, 3))
     grads, metrics = jax.grad(adversary_loss, argnums=1, has_aux=True)(settings, weights, world, score, x, y)
     np.testing.assert_allclose(grads.layers[0].bias[0, :3], [1.0, 1.0, 0.0], atol=1e-5)
-    assert float(metrics["adversary_loss"]) == pytest.approx(0.0, abs=1e-5)  # the two are equally likely
+    assert float(metrics["adversary_loss"]) == pytest.approx(0.0, abs=1e-5)  # both outcomes are equally likely
 
 
+@pytest.mark.medium
 def test_members_that_are_no_elites_feel_the_likelihood_alone() -> None:
     settings = config(adversary_weight=1.0)
     world = ensemble(settings)
@@ -148,6 +148,7 @@ def test_members_that_are_no_elites_feel_the_likelihood_alone() -> None:
     assert same == [False, True, False]
 
 
+@pytest.mark.medium
 def test_no_gradient_goes_through_the_sample() -> None:
     settings = config()
     system, world = sac.make(PROBLEM, settings, 1), ensemble(settings)
@@ -200,8 +201,8 @@ def test_the_adversary_lowers_the_models_value_at_a_bounded_cost_in_likelihood()
         return float(gain.mean()), float(fit.loss(settings.dynamics, weights, *likelihood_batch(settings, world)))
 
     plain_value, plain_loss = trained(0.0)
-    value, loss = trained(0.1)
-    assert value < plain_value - 0.05
+    value, loss = trained(1.0)
+    assert value < plain_value - 0.1
     assert plain_loss < loss < plain_loss + 1.0
 
 
@@ -212,11 +213,11 @@ def test_the_phase_before_the_first_rollouts_leaves_no_trace() -> None:
     refresh = jax.jit(algorithm.refresh)
     start = algorithm.init(KEY, data(), ensemble(config()))
     first, _ = refresh(start, data(), KEY)
-    kept = lambda state: (state.ensemble, state.model_opt_state)  # noqa: E731
-    jax.tree.map(np.testing.assert_array_equal, kept(first), kept(start))
+    jax.tree.map(np.testing.assert_array_equal, first.ensemble, start.ensemble)
+    jax.tree.map(np.testing.assert_array_equal, first.model_opt_state, start.model_opt_state)
     assert int(first.imagined.size) > 0
     second, metrics = refresh(first, data(), KEY)
-    assert int(optax.tree_utils.tree_get(second.model_opt_state, "count")) == 5
+    assert int(second.model_opt_state[0].count) == 5
     assert float(jnp.abs(second.ensemble.weights.layers[0].weight - first.ensemble.weights.layers[0].weight).max()) > 0
     np.testing.assert_array_equal(second.ensemble.elites, first.ensemble.elites)
     assert {"adversary_loss", "model_loss", "advantage"} <= set(metrics)
@@ -235,16 +236,16 @@ def test_without_weight_there_is_no_adversary() -> None:
 
 @pytest.mark.medium
 def test_pre_training_clones_the_data_and_keeps_its_moments() -> None:
-    settings = config(pretrain_epochs=60, actor_lr=3e-3)
+    settings = config(pretrain_epochs=60, actor_lr=3e-3, hidden=(32,))
     system = sac.make(PROBLEM, settings, 10)
     obs = jax.random.normal(KEY, (200, 2))
-    batch = Transition(10 * obs, jnp.tanh(obs[:, :1]), jnp.zeros(200), jnp.ones(200), obs)
+    batch = Transition(10 * obs, 0.5 * jnp.tanh(obs[:, :1]), jnp.zeros(200), jnp.ones(200), obs)
     normalizer = Normalizer.fit(batch.obs)
     start = sac.init(system, KEY).actor
     actor = jax.jit(partial(pretrain, settings, system))(start, normalizer, batch, KEY)
     action = sac.act(system, actor.params, normalizer.apply(batch.obs), KEY, True)
     assert float(jnp.abs(action - batch.action).mean()) < 0.1
-    assert int(optax.tree_utils.tree_get(actor.opt_state, "count")) == 60 * 7
+    assert int(actor.opt_state[0].count) == 60 * 7
 
 
 @pytest.mark.parametrize("preset", [None, *preset_names("rambo")])

@@ -178,7 +178,10 @@ def test_a_step_is_critics_then_actor_on_the_new_critics_then_temperature_then_t
     assert_close(after.target, polyak(before.target, critic.params, 0.3))
     old = jax.grad(sac.actor_loss, argnums=1, has_aux=True)(made, before.actor.params, before, rows.obs, actor_key)[0]
     stale = before.actor.step(old, made.actor_optimizer)
-    assert max(float(jnp.abs(a - b).max()) for a, b in zip(jax.tree.leaves(stale.params), jax.tree.leaves(actor.params), strict=True)) > 1e-3
+    # Adam's first step hides a gradient's size; its moments show it.
+    assert_close(after.actor.opt_state, actor.opt_state)
+    with pytest.raises(AssertionError):
+        assert_close(after.actor.opt_state, stale.opt_state)
     assert set(metrics) == {"critic_loss", "q", "target", "actor_loss", "entropy", "alpha"}
 
 
@@ -201,7 +204,7 @@ def bandit(target_entropy: float, steps: int = 3000) -> Metrics:
         actor_lr=3e-3,
         actor_lr_decay=False,
         critic_lr=3e-3,
-        temperature_lr=1e-2,
+        temperature_lr=3e-3,
         target_entropy=target_entropy,
     )
     made = sac.make(PROBLEM, config, steps)
@@ -217,7 +220,7 @@ def bandit(target_entropy: float, steps: int = 3000) -> Metrics:
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("goal", [-2.0, 0.0])
+@pytest.mark.parametrize("goal", [-1.0, 0.0])
 def test_the_entropy_goal_is_reached_on_a_bandit(goal: float) -> None:
     metrics = bandit(goal)
     assert float(metrics["entropy"][0]) > goal + 0.4

@@ -350,7 +350,9 @@ def test_elites_beat_the_other_members_on_fresh_data() -> None:
 @pytest.mark.medium
 def test_every_seed_stops_on_its_own_and_fits_as_it_would_alone() -> None:
     """Sixty rows and a large rate make the seeds' stopping epochs differ."""
-    config = EnsembleConfig(members=2, elites=1, hidden=(8,), weight_decay=(0.0, 0.0), batch_size=16, learning_rate=0.02, patience=3)
+    config = EnsembleConfig(
+        members=2, elites=1, hidden=(8,), weight_decay=(0.0, 0.0), batch_size=16, learning_rate=0.02, patience=2, max_epochs=30
+    )
     keys, rows = jax.random.split(jax.random.key(5), 4), toy_rows(60)
     together = fitting.fit(config, rows, keys)
     assert len(set(together.epochs.tolist())) > 1

@@ -1,6 +1,8 @@
 """Sweeps in real subprocesses, on closed-form data."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,12 +15,12 @@ from offline_mbrl.training.job import Job, Places, make_job
 
 def job(seed: int = 0, **changes: object) -> Job:
     overrides = {"hidden": (8, 8), "batch_size": 16}
-    settings = {"source": "synthetic", "size": 300, "evaluate_every": 10, "episodes": 1, "seeds": (seed,)} | changes
-    return make_job("bc", "hopper-medium", steps=20, overrides=overrides, **settings)  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"source": "synthetic", "size": 300, "evaluate_every": 10, "episodes": 1}
+    return make_job("bc", "hopper-medium", steps=20, overrides=overrides, **settings | {"seeds": (seed,)} | changes)
 
 
 def test_slots_are_gpus_or_shares_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
     assert make_slots(1, ()) == [Slot()]
     assert make_slots(2, ()) == [Slot(cores="0,2"), Slot(cores="1,3")]
     assert make_slots(1, ("0", "3")) == [Slot(gpu="0"), Slot(gpu="3")]

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,8 +9,8 @@ from offline_mbrl.training.job import Job, claim, make_job
 
 
 def job(**changes: object) -> Job:
-    settings = {"evaluate_every": 100, "source": "synthetic", "size": 1000} | changes
-    return make_job("mopo", "hopper-medium", steps=1000, **settings)  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"evaluate_every": 100, "source": "synthetic", "size": 1000}
+    return make_job("mopo", "hopper-medium", steps=1000, **settings | changes)
 
 
 def test_presets_are_resolved_into_the_job() -> None:

@@ -41,8 +41,8 @@ TINY_MOPO: dict[str, object] = {
 
 def make(algorithm: str = "bc", steps: int = 40, seeds: tuple[int, ...] = (0, 1), **changes: Any) -> Job:
     overrides = {"bc": TINY_BC, "mopo": TINY_MOPO}[algorithm]
-    settings = {"source": "synthetic", "size": 500, "evaluate_every": 10, "episodes": 2, "seeds": seeds} | changes
-    return make_job(algorithm, "hopper-medium", steps=steps, overrides=overrides, **settings)
+    settings: dict[str, Any] = {"source": "synthetic", "size": 500, "evaluate_every": 10, "episodes": 2}
+    return make_job(algorithm, "hopper-medium", steps=steps, overrides=overrides, **settings | {"seeds": seeds} | changes)
 
 
 def files(folder: Path) -> dict[str, bytes]:
