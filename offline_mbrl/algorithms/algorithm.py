@@ -3,16 +3,17 @@
 The contract, in optax's manner (`optax.adam(lr)` -> `GradientTransformation`), is
 
     init(key, data, ensemble) -> state               one pytree holds everything that changes
-    sample(state, data, key) -> batch                the rows of one gradient step
-    update(state, batch, key) -> (state, metrics)    one gradient step; metrics are scalars
-    refresh(state, data, key) -> (state, metrics)    before every `refresh_every` updates; None where there is none
+    sample(state, data, key) -> batch                the rows of one update
+    update(state, batch, key) -> (state, metrics)    `steps_per_update` gradient steps; metrics are scalars
+    refresh(state, data, key) -> (state, metrics)    before every `refresh_every` steps; None where there is none
     act(state, obs, key, deterministic) -> action    one observation; callers vmap
     deploy(state) -> state                           before an evaluation: what acting looks up; None if nothing
     variants                                         other ways of acting on the same state, each scored under its name
 
 Every function is pure, has fixed shapes, and works under `vmap` over keys and states with the data unbatched. None
 branches on a step counter that a seed holds: under `vmap` a `lax.cond` on it becomes a `select` that runs both sides,
-so periodic work belongs in `refresh` or in an inner scan.
+so periodic work belongs in `refresh` or in an inner scan: an actor that moves at every second step of the critics is one
+update of two steps.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,6 +47,7 @@ class Algorithm:
     act: Act
     refresh: Callable[[State, Data, Key], tuple[State, Metrics]] | None = None
     refresh_every: int = 1
+    steps_per_update: int = 1
     deploy: Callable[[State], State] | None = None
     variants: Mapping[str, Act] = field(default_factory=dict)
 

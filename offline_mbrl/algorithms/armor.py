@@ -180,7 +180,10 @@ def build(problem: Problem, config: ARMORConfig, steps: int) -> Algorithm:
         actions = walk_actions(state, key)
         noise = jax.random.normal(stream(key, "walk_noise"), state.walk.obs.shape)
         walk, rows = advance(problem, state.world, state.walk, actions, noise)
-        return state.replace(walk=walk, pairs=ring.push(state.pairs, rows, state.walk.alive))
+        # The slots depend on the actions, and so on the batch that moved the actor: otherwise that batch might be read
+        # after this write, for which XLA copies the whole ring at every step.
+        kept = state.walk.alive & jnp.isfinite(actions).all(axis=-1)
+        return state.replace(walk=walk, pairs=ring.push(state.pairs, rows, kept))
 
     def init(key: Key, data: Data, ensemble: Ensemble | None) -> ARMORState:
         assert ensemble is not None, "ARMOR needs a fitted model"
@@ -202,9 +205,7 @@ def build(problem: Problem, config: ARMORConfig, steps: int) -> Algorithm:
 
     def sample(state: ARMORState, data: Data, key: Key) -> ARMORBatch:
         real = sample_rows(data.transitions, key, config.batch_size)
-        model = ring.sample(state.pairs, stream(key, "model"), config.batch_size)
-        # Read before this step's pairs are written: a read that XLA delays past the write costs a copy of the ring.
-        return ARMORBatch(real, jax.lax.optimization_barrier(model))
+        return ARMORBatch(real, ring.sample(state.pairs, stream(key, "model"), config.batch_size))
 
     def tuples(
         state: ARMORState, layers: tuple[Layer, ...], obs: Array, action: Array, real: Transition, key: Key

@@ -114,7 +114,7 @@ def order_key(episode_return: Array, salt: Array | None) -> Array:
 
 
 def subset_thresholds(keys: Array, is_first: Array, count: int) -> Array:
-    """The lowest key of each of `count` contiguous groups with equally many episodes: [count], the first -inf.
+    """The lowest key of each of `count` contiguous groups with equally many episodes: [count].
 
     Args:
       keys: [n] the key of each row's episode.
@@ -122,13 +122,12 @@ def subset_thresholds(keys: Array, is_first: Array, count: int) -> Array:
       count: N; with fewer episodes some groups are empty.
     """
     ranked = jnp.sort(jnp.where(is_first, keys, jnp.inf))
-    lowest = ranked[jnp.arange(count) * is_first.sum() // count]
-    return lowest.at[0].set(-jnp.inf)
+    return ranked[jnp.arange(count) * is_first.sum() // count]
 
 
 def subset_of(keys: Array, thresholds: Array) -> Array:
-    """The group of each key: int32."""
-    return (jnp.searchsorted(thresholds, keys, side="right") - 1).astype(jnp.int32)
+    """The group of each key, the first for keys below them all: int32."""
+    return jnp.maximum(jnp.searchsorted(thresholds, keys, side="right") - 1, 0).astype(jnp.int32)
 
 
 def td_error(q: Array, target: Array, known: Array) -> Array:

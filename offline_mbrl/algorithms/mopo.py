@@ -81,7 +81,7 @@ def build(problem: Problem, config: MOPOConfig, steps: int) -> Algorithm:
 
     def init(key: Key, data: Data, ensemble: Ensemble | None) -> MOPOState:
         assert ensemble is not None, "MOPO needs a fitted ensemble"
-        log_weight = jnp.log(jnp.asarray(config.penalty_weight))
+        log_weight = jnp.log(jnp.float32(config.penalty_weight))
         return MOPOState(
             learner=sac.init(system, key),
             ensemble=ensemble,

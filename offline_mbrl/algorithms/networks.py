@@ -22,17 +22,18 @@ ACTION_MARGIN = 1e-5
 
 
 class MLP(nn.Module):
-    """Fully connected layers with one activation between them; Glorot-uniform weights, zero biases."""
+    """Fully connected layers with one activation between them; Glorot-uniform weights by default, zero biases."""
 
     hidden: tuple[int, ...]
     outputs: int
     activation: Callable[[Array], Array] = nn.relu
+    kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for width in self.hidden:
-            x = self.activation(nn.Dense(width, kernel_init=nn.initializers.glorot_uniform())(x))
-        return nn.Dense(self.outputs, kernel_init=nn.initializers.glorot_uniform())(x)
+            x = self.activation(nn.Dense(width, kernel_init=self.kernel_init)(x))
+        return nn.Dense(self.outputs, kernel_init=self.kernel_init)(x)
 
 
 class GaussianActor(nn.Module):
@@ -63,18 +64,22 @@ class Critic(nn.Module):
     """Q(s, a), one number for each row."""
 
     hidden: tuple[int, ...]
+    kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
 
     @nn.compact
     def __call__(self, obs: Array, action: Array) -> Array:
-        return MLP(self.hidden, 1)(jnp.concatenate([obs, action], axis=-1)).squeeze(-1)
+        mlp = MLP(self.hidden, 1, kernel_init=self.kernel_init)
+        return mlp(jnp.concatenate([obs, action], axis=-1)).squeeze(-1)
 
 
-def critic_ensemble(count: int, hidden: tuple[int, ...]) -> nn.Module:
+def critic_ensemble(
+    count: int, hidden: tuple[int, ...], kernel_init: nn.initializers.Initializer = Critic.kernel_init
+) -> nn.Module:
     """`count` independent critics as one module: (obs [..., d], action [..., m]) -> [count, ...]."""
     ensemble = nn.vmap(
         Critic, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=None, out_axes=0, axis_size=count
     )
-    module: nn.Module = ensemble(hidden)
+    module: nn.Module = ensemble(hidden, kernel_init)
     return module
 
 

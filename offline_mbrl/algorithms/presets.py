@@ -62,7 +62,8 @@ def resolve(
     """
     found = settings(definition.name, task, preset)
     sources = {name: setting.source for name, setting in found.items()}
-    values: dict[str, Any] = {}
+    # Laid over the whole default: a nested record's own default may differ from its type's.
+    values: dict[str, Any] = definition.config().model_dump()
     for name, value in ({name: setting.value for name, setting in found.items()} | (overrides or {})).items():
         _assign(values, name, value)
     sources |= dict.fromkeys(overrides or {}, "set by the user")
@@ -86,7 +87,10 @@ def _assign(values: dict[str, Any], name: str, value: object) -> None:
     """values["a"]["b"] = value for the name "a.b"."""
     *outer, last = name.split(".")
     for part in outer:
-        values = values.setdefault(part, {})
+        inner = values.get(part)
+        if not isinstance(inner, dict):
+            inner = values[part] = {}
+        values = inner
     values[last] = value
 
 

@@ -39,11 +39,13 @@ def compile_program(algorithm: Algorithm, period: int) -> Program:
     """`algorithm` for all seeds at once, in calls of `period` gradient steps.
 
     Raises:
-      UserError: the algorithm's refresh interval does not divide `period`.
+      UserError: the algorithm's refresh interval, or the steps of one update, do not divide `period`.
     """
     block = algorithm.refresh_every if algorithm.refresh else period
     if period % block:
         raise UserError(f"evaluation every {period} steps must be a multiple of the rollout interval, {block} steps")
+    if block % algorithm.steps_per_update:
+        raise UserError(f"{block} steps must be a multiple of the {algorithm.steps_per_update} that one update makes")
     advance = jax.vmap(partial(advance_seed, algorithm, period, block), in_axes=(0, None, 0, None))
     return Program(
         init=jax.jit(jax.vmap(algorithm.init, in_axes=(0, None, 0))),
@@ -74,7 +76,8 @@ def advance_seed(
         if algorithm.refresh:
             state, metrics = algorithm.refresh(state, data, jax.random.fold_in(stream(key, "refresh"), start))
         # The keys of a block are made together: drawing them one by one costs kernels in the inner loop.
-        steps = jax.vmap(partial(jax.random.fold_in, stream(key, "step")))(start + jnp.arange(block))
+        steps = start + jnp.arange(0, block, algorithm.steps_per_update)
+        steps = jax.vmap(partial(jax.random.fold_in, stream(key, "step")))(steps)
         keys = jax.vmap(lambda k: (stream(k, "sample"), stream(k, "update")))(steps)
         state, updates = jax.lax.scan(run_step, state, keys)
         return state, metrics | jax.tree.map(jnp.mean, updates)

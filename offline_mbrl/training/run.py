@@ -25,7 +25,7 @@ from offline_mbrl.data.cache import cache_folder
 from offline_mbrl.data.dataset import Dataset, to_device
 from offline_mbrl.data.source import load
 from offline_mbrl.dynamics.ensemble import Ensemble
-from offline_mbrl.dynamics.fit import FitState
+from offline_mbrl.dynamics.fit import FitState, fit_shape
 from offline_mbrl.dynamics.store import fit_id, load_or_fit
 from offline_mbrl.dynamics.termination import TERMINATION
 from offline_mbrl.errors import UserError
@@ -107,12 +107,17 @@ def open_run(job: Job, out: Path, places: Places, console: Console | None = None
         dataset = load(job.task, job.source, job.size, job.physics, places.data, places.cache)
         _record_environment(out, job, dataset)
         data = to_device(dataset)
-        ensemble = _ensembles(definition, config, job, dataset, data, places, console or Console(stderr=True))
         program = compile_program(definition.build(problem_of(task.robot), config, job.steps), job.evaluate_every)
-        state = program.init(_keys(job, "init"), data, ensemble)
         checkpoints = Checkpoints(out / CHECKPOINTS)
         step = checkpoints.latest_step() or 0
-        return Opened(program, data, checkpoints.restore(step, state) if step else state, step, checkpoints)
+        if step:
+            # Shapes are enough to read a checkpoint by: neither the fit nor what `init` trains is made again.
+            shapes = jax.eval_shape(
+                program.init, _keys(job, "init"), data, _ensemble_shape(definition, config, job, data)
+            )
+            return Opened(program, data, checkpoints.restore(step, shapes), step, checkpoints)
+        ensemble = _ensembles(definition, config, job, dataset, data, places, console or Console(stderr=True))
+        return Opened(program, data, program.init(_keys(job, "init"), data, ensemble), 0, checkpoints)
 
 
 def _precision(job: Job) -> AbstractContextManager[object]:
@@ -125,13 +130,14 @@ def _keys(job: Job, name: str) -> Key:
 
 
 def _record_environment(out: Path, job: Job, dataset: Dataset) -> None:
-    """Writes what the run is made with, and refuses to go on with other data than it began with."""
+    """Writes what the run began with, once, and refuses to go on with other data."""
     before = records.read_json(out / records.ENVIRONMENT)
-    if before and before["dataset"]["fingerprint"] != dataset.fingerprint:
+    if before is None:
+        records.write_json(out / records.ENVIRONMENT, describe(job.precision, dataset))
+    elif before["dataset"]["fingerprint"] != dataset.fingerprint:
         raise UserError(
             f"{out} was begun on other data than {dataset.name} is now (fingerprints differ); choose another --out"
         )
-    records.write_json(out / records.ENVIRONMENT, describe(job.precision, dataset))
 
 
 def _ensembles(
@@ -152,6 +158,15 @@ def _ensembles(
             cache_folder(places.cache) / "dynamics" / name, settings, data.transitions, job.seeds, report
         )
     return fitted.ensemble
+
+
+def _ensemble_shape(definition: Definition, config: Config, job: Job, data: Data) -> Ensemble | None:
+    """Shapes and types of what `_ensembles` gives."""
+    if definition.ensemble is None:
+        return None
+    rows = data.transitions
+    one = fit_shape(definition.ensemble(config), rows.obs.shape[-1], rows.action.shape[-1]).ensemble
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(job.seeds), *leaf.shape), leaf.dtype), one)
 
 
 def _train(job: Job, out: Path, opened: Opened, console: Console) -> list[Divergence]:

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from numpy.typing import NDArray
 
 from offline_mbrl.algorithms import adversarial, sac
 from offline_mbrl.algorithms.adversarial import AdversarialConfig, Game, GameState
 from offline_mbrl.algorithms.algorithm import sample_starts
+from offline_mbrl.algorithms.networks import Params
 from offline_mbrl.errors import UserError
 from offline_mbrl.types import Array, Data, Problem, Transition
 
@@ -23,7 +25,10 @@ def tiny(steps: int = 22, **settings: object) -> Game:
 
 def some_rows(count: int = 16, seed: int = 0) -> Transition:
     generator = np.random.default_rng(seed)
-    normal = lambda *shape: jnp.asarray(generator.normal(size=shape), jnp.float32)  # noqa: E731
+
+    def normal(*shape: int) -> Array:
+        return jnp.asarray(generator.normal(size=shape), jnp.float32)
+
     discount = jnp.asarray(generator.random(count) > 0.2, jnp.float32)
     return Transition(normal(count, 3), jnp.tanh(normal(count, 2)), normal(count), discount, normal(count, 3))
 
@@ -39,7 +44,10 @@ def test_normalized_sum_divides_by_a_weight_above_one(weight: float, expected: f
 
 
 def test_normalized_sum_is_continuous_at_one() -> None:
-    below, above = (float(adversarial.normalized_sum(3.0, 4.0, jnp.asarray(1.0 + s * 1e-4))) for s in (-1, 1))
+    below, above = (
+        float(adversarial.normalized_sum(jnp.asarray(3.0), jnp.asarray(4.0), jnp.asarray(1.0 + s * 1e-4)))
+        for s in (-1, 1)
+    )
     assert abs(above - below) < 2e-3
 
 
@@ -67,10 +75,13 @@ def test_the_residual_term_alone_has_a_gradient_at_the_next_state(weight: float,
 
 def oracle(game: Game, state: GameState, rows: Transition, next_action: Array, gap: Array, beta: float) -> float:
     """The adversary's loss from values alone, in NumPy."""
-    value = lambda critic, obs, action: np.asarray(sac.q_values(game.system, critic, obs, action), np.float64)  # noqa: E731
+
+    def value(critic: Params, obs: Array, action: Array) -> NDArray[np.float64]:
+        return np.asarray(sac.q_values(game.system, critic, obs, action), np.float64)
+
     learner = state.learner
     q = value(learner.critic.params, rows.obs, rows.action)
-    future = 0.99 * np.asarray(rows.discount)
+    future = 0.99 * np.asarray(rows.discount, np.float64)
     residual = np.asarray(rows.reward) + future * value(learner.critic.params, rows.next_obs, next_action)
     target = np.asarray(rows.reward) + future * value(learner.target, rows.next_obs, next_action).min(0)
     error = 0.5 * ((q - residual) ** 2).mean(1) + 0.5 * ((q - target) ** 2).mean(1)
@@ -186,9 +197,10 @@ def test_the_game_begins_with_fresh_targets_and_temperature() -> None:
         state, _ = adversarial.update_actor(game, state, rows.obs, rows.action, jnp.asarray(9.0), jax.random.key(1))
         return adversarial.finish_step(game, state)
 
-    equal = lambda s: bool(  # noqa: E731
-        jax.tree.all(jax.tree.map(lambda x, y: (x == y).all(), s.learner.target, s.learner.critic.params))
-    )
+    def equal(state: GameState) -> bool:
+        same = jax.tree.map(lambda x, y: (x == y).all(), state.learner.target, state.learner.critic.params)
+        return bool(jax.tree.all(same))
+
     state = jax.jit(step)(state)
     assert not equal(state)
     state = jax.jit(step)(state)

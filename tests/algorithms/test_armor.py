@@ -76,7 +76,11 @@ def test_transition_error_is_the_negative_log_density_of_the_state() -> None:
 
 def test_imagined_rows_take_the_mean_reward_and_keep_the_models_gradient() -> None:
     gaussian = Prediction(jnp.array([[5.0, 0.5, 1.0]]), jnp.array([[9.0, 0.1, 0.2]]))
-    make = lambda g: armor.imagine(PROBLEM, g, jnp.array([[0.1, 0.2]]), jnp.zeros((1, 1)), jnp.array([[1.0, -1.0]]))  # noqa: E731
+
+    def make(gaussian: Prediction) -> Transition:
+        noise = jnp.array([[1.0, -1.0]])
+        return armor.imagine(PROBLEM, gaussian, jnp.array([[0.1, 0.2]]), jnp.zeros((1, 1)), noise)
+
     rows = make(gaussian)
     np.testing.assert_allclose(rows.next_obs, [[0.7, 1.0]], rtol=1e-6)
     np.testing.assert_allclose(rows.reward, [5.0])
@@ -148,7 +152,7 @@ def test_pairs_are_of_living_states_and_grow_by_one_step_each(played: dict[str, 
     assert int(begun.size) < int(warm.size) <= 64
     written = np.asarray(later.rows.obs)[: int(later.size)]
     assert np.isfinite(written).all()
-    assert not np.asarray(PROBLEM.terminates(written)).any()
+    assert not np.asarray(PROBLEM.terminates(jnp.asarray(written))).any()
 
 
 @pytest.mark.medium

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from offline_mbrl.algorithms import bc
+from offline_mbrl.algorithms.algorithm import Algorithm
 from offline_mbrl.algorithms.bc import BCConfig, BCState
 from offline_mbrl.types import Array, Data, Key, Problem, Transition
 
@@ -39,7 +40,7 @@ def test_the_best_rows_are_those_of_the_best_episodes() -> None:
     assert bc.best_rows(returns, 0.001).shape == (1,)
 
 
-def cloned(**settings: Any) -> tuple[bc.Algorithm, BCState]:
+def cloned(**settings: Any) -> tuple[Algorithm, BCState]:
     """300 steps on two behaviours: episodes that return 1 act tanh(s_0), those that return 0 act -0.9."""
     generator = np.random.default_rng(0)
     obs, good = generator.normal(size=(400, 2)), np.arange(400) < 100
@@ -62,9 +63,11 @@ def cloned(**settings: Any) -> tuple[bc.Algorithm, BCState]:
 def test_the_best_quarter_is_cloned_and_the_rest_is_not(policy: str) -> None:
     made, state = cloned(policy=policy, best_share=0.25)
     obs = jnp.array([[-0.8, 0.3], [0.0, 0.0], [0.8, -0.5]])
-    act = lambda deterministic: jax.vmap(lambda o, k: made.act(state, o, k, deterministic))(  # noqa: E731
-        obs, jax.random.split(jax.random.key(0), 3)
-    )
+
+    def act(deterministic: bool) -> Array:
+        one = lambda o, k: made.act(state, o, k, deterministic)  # noqa: E731
+        return jax.vmap(one)(obs, jax.random.split(jax.random.key(0), 3))
+
     np.testing.assert_allclose(act(True)[:, 0], np.tanh([-0.8, 0.0, 0.8]), atol=0.12)
     assert np.abs(np.asarray(act(False))).max() <= 1
     if policy == "deterministic":

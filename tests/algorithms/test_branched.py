@@ -31,7 +31,9 @@ def imagined() -> Ring:
     return ring.push(ring.empty(64, 2, 1), rows(40, 2.0), jnp.ones(40, bool))
 
 
-@pytest.mark.parametrize(("ratio", "batch_size", "real"), [(0.05, 256, 12), (0.5, 256, 128), (0.0, 256, 0), (1.0, 64, 64), (0.05, 10, 0)])
+@pytest.mark.parametrize(
+    ("ratio", "batch_size", "real"), [(0.05, 256, 12), (0.5, 256, 128), (0.0, 256, 0), (1.0, 64, 64), (0.05, 10, 0)]
+)
 def test_data_rows_come_first_and_are_floor_of_the_share(ratio: float, batch_size: int, real: int) -> None:
     config = BranchedConfig(real_ratio=ratio, batch_size=batch_size)
     made = jax.jit(lambda key: branched.mixed_batch(config, imagined(), data(), key))(jax.random.key(0))
@@ -64,7 +66,9 @@ def test_branches_start_from_data_states() -> None:
 def test_metrics_count_live_rows_alone() -> None:
     alive = jnp.array([[True, True], [True, False]])
     made = Rollout(
-        rows(4, 0.0)._replace(reward=jnp.array([[1.0, 2.0], [6.0, 1e9]])), alive, jnp.array([[1.0, 3.0], [5.0, jnp.nan]])
+        rows(4, 0.0)._replace(reward=jnp.array([[1.0, 2.0], [6.0, 1e9]])),
+        alive,
+        jnp.array([[1.0, 3.0], [5.0, jnp.nan]]),
     )
     metrics = {name: float(value) for name, value in branched.rollout_metrics(made).items()}
     assert metrics == {

@@ -48,7 +48,9 @@ def refreshed(times: int = 1, **settings: Any) -> tuple[MOPOState, Metrics]:
 
 def imagined(weights: list[float], reward: list[list[float]], u: list[list[float]]) -> Array:
     shape = (len(reward), len(reward[0]))
-    rows = Transition(jnp.zeros((*shape, 1)), jnp.zeros((*shape, 1)), jnp.array(reward), jnp.ones(shape), jnp.zeros((*shape, 1)))
+    rows = Transition(
+        jnp.zeros((*shape, 1)), jnp.zeros((*shape, 1)), jnp.array(reward), jnp.ones(shape), jnp.zeros((*shape, 1))
+    )
     return mopo.penalize(Rollout(rows, jnp.ones(shape, bool), jnp.array(u)), jnp.array(weights)).rows.reward
 
 
@@ -57,7 +59,9 @@ def test_penalty_by_hand_plain_jitted_and_over_seeds() -> None:
     expected = [[0.5, -2.0], [2.0, -3.0]]
     assert imagined(*arguments).tolist() == expected
     made = Rollout(
-        Transition(jnp.zeros((2, 2, 1)), jnp.zeros((2, 2, 1)), jnp.array(arguments[1]), jnp.ones((2, 2)), jnp.zeros((2, 2, 1))),
+        Transition(
+            jnp.zeros((2, 2, 1)), jnp.zeros((2, 2, 1)), jnp.array(arguments[1]), jnp.ones((2, 2)), jnp.zeros((2, 2, 1))
+        ),
         jnp.ones((2, 2), bool),
         jnp.array(arguments[2]),
     )
@@ -88,7 +92,9 @@ def test_refreshes_fill_the_ring_and_report_what_they_stored() -> None:
     assert int(stored.size) <= stored.capacity == 2 * 20 * 4
     assert np.asarray(stored.rows.reward)[: int(stored.size)].all()
     assert float(metrics["penalty_weight"]) == 2.0
-    assert float(metrics["rollout_reward_min"]) <= float(metrics["rollout_reward"]) <= float(metrics["rollout_reward_max"])
+    assert (
+        float(metrics["rollout_reward_min"]) <= float(metrics["rollout_reward"]) <= float(metrics["rollout_reward_max"])
+    )
 
 
 def test_one_step_of_the_automatic_weight_by_hand() -> None:

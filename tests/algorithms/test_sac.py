@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from offline_mbrl.algorithms import sac
-from offline_mbrl.algorithms.networks import Trained, polyak
+from offline_mbrl.algorithms.networks import Params, Trained, polyak
 from offline_mbrl.algorithms.sac import SAC, SACConfig, SACState
 from offline_mbrl.keys import stream
 from offline_mbrl.types import Array, Key, Metrics, Problem, Transition
@@ -86,7 +86,10 @@ def test_terminals_are_not_bootstrapped_and_time_outs_are() -> None:
 def test_critic_loss_by_hand_plain_jitted_and_over_seeds() -> None:
     made, rows, target = system(), batch(), jnp.linspace(-1, 1, 6)
     states = jax.vmap(partial(sac.init, made))(jax.random.split(KEY, 2))
-    loss = lambda critic: sac.critic_loss(made, critic, rows, target)[0]  # noqa: E731
+
+    def loss(critic: Params) -> Array:
+        return sac.critic_loss(made, critic, rows, target)[0]
+
     expected = []
     for seed in range(2):
         critic = jax.tree.map(lambda leaf, seed=seed: leaf[seed], states.critic.params)
@@ -113,10 +116,15 @@ def test_the_actor_loss_is_differentiated_through_the_sampled_action() -> None:
     """Against a central difference of the same draw along a random direction."""
     made, rows = system(), batch()
     state = moved(made)
-    loss = lambda params: sac.actor_loss(made, params, state, rows.obs, KEY)[0]  # noqa: E731
+
+    def loss(params: Params) -> Array:
+        return sac.actor_loss(made, params, state, rows.obs, KEY)[0]
+
+    def shift(size: float) -> Params:
+        return jax.tree.map(lambda p, d: p + size * d, state.actor.params, direction)
+
     grads = jax.grad(loss)(state.actor.params)
     direction = jax.tree.map(lambda leaf: jnp.cos(jnp.arange(leaf.size, dtype=jnp.float32)).reshape(leaf.shape), grads)
-    shift = lambda size: jax.tree.map(lambda p, d: p + size * d, state.actor.params, direction)  # noqa: E731
     slope = (float(loss(shift(1e-2))) - float(loss(shift(-1e-2)))) / 2e-2
     along = sum(float((g * d).sum()) for g, d in zip(jax.tree.leaves(grads), jax.tree.leaves(direction), strict=True))
     assert along == pytest.approx(slope, rel=0.05)

@@ -21,7 +21,7 @@ from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, init_weight
 from offline_mbrl.keys import stream
 from offline_mbrl.training.checkpoint import Checkpoints
 from offline_mbrl.training.loop import Program, compile_program
-from offline_mbrl.types import Array, Data, Key, Problem, Transition
+from offline_mbrl.types import Data, Key, Problem, Transition
 from tests.overrides import Settings, configure
 
 pytestmark = pytest.mark.medium
@@ -171,6 +171,8 @@ def test_functions_keep_shapes_and_types(name: str) -> None:
         assert shapes(refreshed) == shapes(state)
         assert not set(more) & set(metrics)
         metrics = metrics | more
+    if algorithm.deploy:
+        assert shapes(jax.eval_shape(algorithm.deploy, state)) == shapes(state)
     assert all(value.shape == () and jnp.issubdtype(value.dtype, jnp.floating) for value in metrics.values())
     assert all(leaf.dtype != np.float64 for leaf in jax.tree.leaves(state))
     for deterministic in (True, False):
@@ -196,11 +198,14 @@ def test_trains_finitely_and_moves_its_state(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_actions_lie_in_the_box_and_deterministic_ones_repeat(name: str) -> None:
     state, _ = batch_run(name)
+    program = case(name).program
+    state = program.deploy(state)
     obs = jnp.asarray(np.random.default_rng(1).normal(size=(2, 5, OBS_DIM)), jnp.float32)
-    actions = np.asarray(case(name).program.act(state, obs))
-    assert actions.shape == (2, 5, ACTION_DIM)
-    assert np.abs(actions).max() <= 1
-    np.testing.assert_array_equal(actions, case(name).program.act(state, obs))
+    for act in (program.act, *program.variants.values()):
+        actions = np.asarray(act(state, obs))
+        assert actions.shape == (2, 5, ACTION_DIM)
+        assert np.abs(actions).max() <= 1
+        np.testing.assert_array_equal(actions, act(state, obs))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -219,7 +224,9 @@ def test_states_are_donated_whole(name: str) -> None:
     """Every buffer is consumed, none is aliased by another leaf of the state."""
     state = case(name).start(0, 1)
     case(name).advance(state, (0, 1), 0)
-    kept = [jax.tree_util.keystr(path) for path, leaf in jax.tree_util.tree_leaves_with_path(state) if not leaf.is_deleted()]
+    kept = [
+        jax.tree_util.keystr(path) for path, leaf in jax.tree_util.tree_leaves_with_path(state) if not leaf.is_deleted()
+    ]
     assert not kept
 
 
@@ -239,7 +246,9 @@ def test_a_seed_alone_equals_itself_in_a_batch(name: str) -> None:
     """
     together, _ = batch_run(name)
     alone, _ = case(name).run(1)
-    for (path, leaf), own in zip(jax.tree_util.tree_leaves_with_path(together), jax.tree.leaves(jax.device_get(alone)), strict=True):
+    for (path, leaf), own in zip(
+        jax.tree_util.tree_leaves_with_path(together), jax.tree.leaves(jax.device_get(alone)), strict=True
+    ):
         np.testing.assert_allclose(own[0], leaf[1], rtol=1e-3, atol=1e-4, err_msg=jax.tree_util.keystr(path))
 
 
@@ -258,7 +267,7 @@ def test_a_restored_state_goes_on_bit_equal(name: str, tmp_path: Path) -> None:
     for period in periods:
         restored, found = made.advance(restored, seeds, period)
     assert {name: value.tobytes() for name, value in expected.items()} == {n: v.tobytes() for n, v in found.items()}
-    for one, other in zip(jax.tree.leaves(jax.device_get(state)), jax.tree.leaves(jax.device_get(restored)), strict=True):
+    for one, other in zip(
+        jax.tree.leaves(jax.device_get(state)), jax.tree.leaves(jax.device_get(restored)), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
-
-

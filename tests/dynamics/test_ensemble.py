@@ -45,9 +45,12 @@ def numpy_forward(weights: Weights, member: int, x: np.ndarray) -> tuple[np.ndar
         pre = x @ weight + bias
         x = pre / (1 + np.exp(-pre))
     mean, raw = np.split(x @ layers[-1][0] + layers[-1][1], 2, axis=-1)
-    softplus = lambda z: np.log1p(np.exp(-np.abs(z))) + np.maximum(z, 0)  # noqa: E731
     low, high = (np.asarray(bound, np.float64) for bound in (weights.min_logvar, weights.max_logvar))
     return mean, low + softplus(high - softplus(high - raw) - low)
+
+
+def softplus(z: np.ndarray) -> np.ndarray:
+    return np.asarray(np.log1p(np.exp(-np.abs(z))) + np.maximum(z, 0))
 
 
 def test_forward_equals_a_loop_over_members() -> None:
@@ -81,7 +84,9 @@ def test_log_variance_stays_within_its_bounds_and_moves_them() -> None:
     assert bounded.min() >= -10.0
     assert bounded.max() <= 0.5 + overshoot + 1e-6
     assert (np.diff(bounded[:2001]) >= 0).all()
-    np.testing.assert_allclose(float(bound_logvar(jnp.float32(-4.0), jnp.float32(-10.0), jnp.float32(0.5))), -4.0, atol=0.02)
+    np.testing.assert_allclose(
+        float(bound_logvar(jnp.float32(-4.0), jnp.float32(-10.0), jnp.float32(0.5))), -4.0, atol=0.02
+    )
     slope = jax.grad(lambda bounds, x: bound_logvar(x, *bounds))
     low, high = slope((jnp.float32(-10.0), jnp.float32(0.5)), jnp.float32(50.0))
     assert (float(low), float(high)) == pytest.approx((0.0, 1.0), abs=1e-4)

@@ -1,5 +1,6 @@
 """The ensemble's training: loss, split, stopping rule, snapshots, elites, and what a fit finds in known systems."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -40,7 +41,9 @@ def hand_loss(config: EnsembleConfig, weights: Weights, x: np.ndarray, y: np.nda
     for i in range(count):
         for b in range(rows):
             for k in range(width):
-                total += ((mean[i, b, k] - y[i, b, k]) ** 2 / np.exp(logvar[i, b, k]) + logvar[i, b, k]) / (rows * width)
+                total += ((mean[i, b, k] - y[i, b, k]) ** 2 / np.exp(logvar[i, b, k]) + logvar[i, b, k]) / (
+                    rows * width
+                )
         for rate, layer in zip(config.weight_decay, weights.layers, strict=True):
             total += 0.5 * rate * float((np.asarray(layer.weight[i], np.float64) ** 2).sum())
     return total + config.logvar_penalty * float((weights.max_logvar - weights.min_logvar).sum())
@@ -52,7 +55,7 @@ def test_loss_by_hand_plain_jitted_and_over_seeds() -> None:
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(3, 4, 3)), generator.normal(size=(3, 4, 3))
     inputs = (jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32))
-    loss = lambda weights, x, y: fitting.loss(TINY, weights, x, y)  # noqa: E731
+    loss = partial(fitting.loss, TINY)
     one = jax.tree.map(lambda leaf: leaf[0], weights)
     expected = hand_loss(TINY, one, x, y)
     assert float(loss(one, *inputs)) == pytest.approx(expected, rel=1e-5)
@@ -102,7 +105,9 @@ def test_holdout_is_capped_and_disjoint_from_every_bootstrap(rows: int, held: in
 
 
 def test_bootstraps_are_drawn_with_replacement_and_differ_between_members_and_seeds() -> None:
-    split = jax.vmap(lambda key: fitting.split_rows(EnsembleConfig(), 3000, key))(jax.random.split(jax.random.key(0), 2))
+    split = jax.vmap(lambda key: fitting.split_rows(EnsembleConfig(), 3000, key))(
+        jax.random.split(jax.random.key(0), 2)
+    )
     bootstrap = np.asarray(split.bootstrap)
     drawn = {(seed, member): set(bootstrap[seed, member].tolist()) for seed in range(2) for member in range(7)}
     for rows in drawn.values():
@@ -203,7 +208,9 @@ class Stepper(NamedTuple):
 
 def fresh_states(config: EnsembleConfig, **first: Array) -> FitState:
     """Two seeds, the first one with some fields replaced."""
-    starts = jax.vmap(lambda key: fitting.init(config, optax.adam(1e-2), 2, 1, key))(jax.random.split(jax.random.key(0), 2))
+    starts = jax.vmap(lambda key: fitting.init(config, optax.adam(1e-2), 2, 1, key))(
+        jax.random.split(jax.random.key(0), 2)
+    )
     return starts.replace(**{name: getattr(starts, name).at[0].set(value) for name, value in first.items()})
 
 
@@ -214,7 +221,9 @@ def test_a_stopped_seed_does_not_change_while_another_goes_on() -> None:
     for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         np.testing.assert_array_equal(old[0], new[0])
     assert after.epochs.tolist() == [0, 1]
-    moved = [bool((old[1] != new[1]).any()) for old, new in zip(before.weights.layers, after.weights.layers, strict=True)]
+    moved = [
+        bool((old[1] != new[1]).any()) for old, new in zip(before.weights.layers, after.weights.layers, strict=True)
+    ]
     assert all(moved)
 
 
@@ -237,7 +246,9 @@ def test_finish_restores_snapshots_and_names_the_best_members() -> None:
     made = fitting.finish(TINY, Normalizer(jnp.zeros(3), jnp.ones(3)), state)
     assert made.ensemble.elites.tolist() == [1, 2]
     np.testing.assert_array_equal(made.ensemble.weights.layers[0].weight, state.best_layers[0].weight)
-    np.testing.assert_array_equal(made.ensemble.weights.max_logvar, drifted.max_logvar)  # bounds are not part of a snapshot
+    np.testing.assert_array_equal(
+        made.ensemble.weights.max_logvar, drifted.max_logvar
+    )  # bounds are not part of a snapshot
 
 
 @pytest.mark.medium
@@ -246,8 +257,10 @@ def test_the_shape_of_a_fit_is_known_without_one() -> None:
     made = fitting.fit(config, toy_rows(40), jax.random.split(jax.random.key(0), 1))
     expected = fitting.fit_shape(config, 2, 1)
     described = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), made)
-    assert jax.tree.structure(described) == jax.tree.structure(expected)
-    assert [(x.shape, x.dtype) for x in jax.tree.leaves(described)] == [(x.shape, x.dtype) for x in jax.tree.leaves(expected)]
+    assert str(jax.tree.structure(described)) == str(jax.tree.structure(expected))
+    assert [(x.shape, x.dtype) for x in jax.tree.leaves(described)] == [
+        (x.shape, x.dtype) for x in jax.tree.leaves(expected)
+    ]
 
 
 class Known(NamedTuple):
@@ -266,7 +279,9 @@ def heteroscedastic(count: int, seed: int) -> tuple[Transition, np.ndarray, np.n
     """A linear-Gaussian system whose noise grows with the first state; its mean and deviation of (r, s' - s)."""
     generator = np.random.default_rng(seed)
     obs, action = generator.normal(size=(count, 2)), generator.uniform(-1, 1, (count, 1))
-    mean = np.column_stack([obs @ [1.0, -0.5] + 0.7 * action[:, 0], obs @ (MATRIX.T - np.eye(2)) + action * [0.5, -0.2]])
+    mean = np.column_stack(
+        [obs @ [1.0, -0.5] + 0.7 * action[:, 0], obs @ (MATRIX.T - np.eye(2)) + action * [0.5, -0.2]]
+    )
     sigma = np.column_stack([np.full(count, 0.2), 0.2 * np.exp(0.5 * np.clip(obs[:, 0], -2, 2)), np.full(count, 0.3)])
     y = mean + sigma * generator.normal(size=mean.shape)
     parts = (obs, action, y[:, 0], np.ones(count), obs + y[:, 1:])
@@ -333,7 +348,9 @@ def test_elites_beat_the_other_members_on_fresh_data() -> None:
 
     def curved(count: int, seed: int) -> Transition:
         rows = toy_rows(count, seed, noise=0.02)
-        return rows._replace(reward=jnp.sin(4 * rows.obs[:, 0]), next_obs=rows.next_obs + jnp.cos(3 * rows.obs[:, ::-1]))
+        return rows._replace(
+            reward=jnp.sin(4 * rows.obs[:, 0]), next_obs=rows.next_obs + jnp.cos(3 * rows.obs[:, ::-1])
+        )
 
     made = fitting.fit(config, curved(300, 0), jax.random.split(jax.random.key(0), 16))
     fresh = curved(2000, 1)
@@ -351,7 +368,14 @@ def test_elites_beat_the_other_members_on_fresh_data() -> None:
 def test_every_seed_stops_on_its_own_and_fits_as_it_would_alone() -> None:
     """Sixty rows and a large rate make the seeds' stopping epochs differ."""
     config = EnsembleConfig(
-        members=2, elites=1, hidden=(8,), weight_decay=(0.0, 0.0), batch_size=16, learning_rate=0.02, patience=2, max_epochs=30
+        members=2,
+        elites=1,
+        hidden=(8,),
+        weight_decay=(0.0, 0.0),
+        batch_size=16,
+        learning_rate=0.02,
+        patience=2,
+        max_epochs=30,
     )
     keys, rows = jax.random.split(jax.random.key(5), 4), toy_rows(60)
     together = fitting.fit(config, rows, keys)

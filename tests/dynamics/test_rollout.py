@@ -1,5 +1,7 @@
 """Branched rollouts: who is alive, what is stored, and that chunks and shortcuts do not change the law."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -166,7 +168,7 @@ def test_other_penalties_see_every_member_and_no_penalty_is_zero() -> None:
 
 def test_a_seed_alone_equals_itself_among_others() -> None:
     keys, starts = jax.random.split(jax.random.key(0), 3), jnp.zeros((5, 1))
-    run = lambda key: rollout(noisy, idle, starts, 4, key)  # noqa: E731
+    run = partial(rollout, noisy, idle, starts, 4)
     together: Rollout = jax.vmap(run)(keys)
     alone = run(keys[1])
     np.testing.assert_allclose(together.rows.obs[1], alone.rows.obs, rtol=1e-6)

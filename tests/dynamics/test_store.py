@@ -32,7 +32,10 @@ def test_the_name_depends_on_everything_that_can_move_a_fit() -> None:
 
 
 def test_keys_belong_to_seeds_and_not_to_places() -> None:
-    data = lambda seeds: np.asarray(jax.random.key_data(seed_keys(seeds)))  # noqa: E731
+
+    def data(seeds: list[int] | tuple[int, ...]) -> np.ndarray:
+        return np.asarray(jax.random.key_data(seed_keys(seeds)))
+
     np.testing.assert_array_equal(data((3, 1))[0], data((3,))[0])
     np.testing.assert_array_equal(data((3, 1))[1], data([1])[0])
     assert (data((0,)) != data((1,))).any()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -86,8 +87,8 @@ def measure(name: PenaltyName, prediction: Prediction, member: Array) -> np.ndar
 
 def by_loop(name: PenaltyName, prediction: Prediction, member: Array) -> list[float]:
     mean, std = (np.asarray(part, np.float64).tolist() for part in prediction)
-    pick = lambda parts, row: [part[row] for part in parts]  # noqa: E731
-    return [ORACLES[name](pick(mean, row), pick(std, row), int(i)) for row, i in enumerate(member)]
+    by_row = zip(*mean, strict=True), zip(*std, strict=True)
+    return [ORACLES[name](list(mu), list(sigma), int(i)) for mu, sigma, i in zip(*by_row, member, strict=True)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -95,13 +96,13 @@ def by_loop(name: PenaltyName, prediction: Prediction, member: Array) -> list[fl
 def test_equals_a_plain_loop_plain_jitted_and_over_seeds(name: PenaltyName, seed: int) -> None:
     prediction, member = random_prediction(seed)
     expected = by_loop(name, prediction, member)
-    tolerance = {"rtol": 2e-4, "atol": 1e-5}
-    np.testing.assert_allclose(measure(name, prediction, member), expected, **tolerance)
-    np.testing.assert_allclose(jax.jit(PENALTIES[name].measure)(prediction, member), expected, **tolerance)
+    close = partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-5)
+    close(measure(name, prediction, member), expected)
+    close(jax.jit(PENALTIES[name].measure)(prediction, member), expected)
     both = jax.tree.map(lambda *x: jnp.stack(x), (prediction, member), random_prediction(seed + 10))
     batched = jax.vmap(PENALTIES[name].measure)(*both)
-    np.testing.assert_allclose(batched[0], expected, **tolerance)
-    np.testing.assert_allclose(batched[1], by_loop(name, *random_prediction(seed + 10)), **tolerance)
+    close(batched[0], expected)
+    close(batched[1], by_loop(name, *random_prediction(seed + 10)))
 
 
 def test_there_is_an_oracle_for_every_penalty() -> None:

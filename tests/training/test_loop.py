@@ -26,15 +26,15 @@ class Trace(NamedTuple):
 
     kinds: Array  # [100] 1 for an update, 2 for a refresh
     draws: Array  # [100] the key's first draw
-    count: Array
+    length: Array
 
 
 def note(trace: Trace, kind: int, key: Key) -> Trace:
     draw = jax.random.uniform(key)
-    return Trace(trace.kinds.at[trace.count].set(kind), trace.draws.at[trace.count].set(draw), trace.count + 1)
+    return Trace(trace.kinds.at[trace.length].set(kind), trace.draws.at[trace.length].set(draw), trace.length + 1)
 
 
-def stub(refresh_every: int | None) -> Algorithm:
+def stub(refresh_every: int | None, steps_per_update: int = 1) -> Algorithm:
     def init(key: Key, data: Data, ensemble: Ensemble | None) -> Trace:
         return Trace(jnp.zeros(100, jnp.int32), jnp.zeros(100), jnp.zeros((), jnp.int32))
 
@@ -43,17 +43,17 @@ def stub(refresh_every: int | None) -> Algorithm:
 
     def update(state: Trace, batch: tuple[Array, Array], key: Key) -> tuple[Trace, Metrics]:
         rows, drawn = batch
-        return note(state, 1, key), {"number": state.count.astype(float), "rows": rows, "drawn": drawn}
+        return note(state, 1, key), {"number": state.length.astype(float), "rows": rows, "drawn": drawn}
 
     def refresh(state: Trace, data: Data, key: Key) -> tuple[Trace, Metrics]:
-        return note(state, 2, key), {"refreshed_at": state.count.astype(float)}
+        return note(state, 2, key), {"refreshed_at": state.length.astype(float)}
 
     def act(state: Trace, obs: Array, key: Key, deterministic: bool) -> Array:
-        return obs[:1] + (100.0 if deterministic else 0.0) + state.count
+        return obs[:1] + (100.0 if deterministic else 0.0) + state.length
 
     if refresh_every is None:
-        return Algorithm(init, sample, update, act)
-    return Algorithm(init, sample, update, act, refresh, refresh_every)
+        return Algorithm(init, sample, update, act, steps_per_update=steps_per_update)
+    return Algorithm(init, sample, update, act, refresh, refresh_every, steps_per_update)
 
 
 def keys(*seeds: int) -> Key:
@@ -65,7 +65,7 @@ def test_a_refresh_comes_before_every_block_of_updates() -> None:
     state = program.init(keys(0, 1), DATA, None)
     state, metrics = program.advance(state, DATA, keys(0, 1), 0)
     np.testing.assert_array_equal(state.kinds[:, :9], [[2, 1, 1, 1, 2, 1, 1, 1, 0]] * 2)
-    assert state.count.tolist() == [8, 8]
+    assert state.length.tolist() == [8, 8]
     np.testing.assert_allclose(metrics["number"], np.mean([1, 2, 3, 5, 6, 7]))
     np.testing.assert_allclose(metrics["refreshed_at"], np.mean([0, 4]))
     np.testing.assert_allclose(metrics["rows"], 10.0)
@@ -125,3 +125,13 @@ def test_states_are_consumed() -> None:
 def test_a_period_that_cuts_a_block_is_refused() -> None:
     with pytest.raises(UserError, match="every 5 steps must be a multiple of the rollout interval, 2 steps"):
         compile_program(stub(2), 5)
+
+
+def test_an_update_of_several_steps_counts_as_many() -> None:
+    """Six steps in updates of two: three updates, whose draws are those of the steps they begin at."""
+    several, single = compile_program(stub(2, 2), 6), run(6, 1, 0)
+    state, _ = several.advance(several.init(keys(0), DATA, None), DATA, keys(0), 0)
+    assert state.kinds[0, :7].tolist() == [2, 1, 2, 1, 2, 1, 0]
+    np.testing.assert_array_equal(state.draws[0, [1, 3, 5]], single.draws[0, [1, 4, 7]])
+    with pytest.raises(UserError, match="5 steps must be a multiple of the 2 that one update makes"):
+        compile_program(stub(None, 2), 5)
