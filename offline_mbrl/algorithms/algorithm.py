@@ -12,8 +12,8 @@ The contract, in optax's manner (`optax.adam(lr)` -> `GradientTransformation`), 
 
 Every function is pure, has fixed shapes, and works under `vmap` over keys and states with the data unbatched. None
 branches on a step counter that a seed holds: under `vmap` a `lax.cond` on it becomes a `select` that runs both sides,
-so periodic work belongs in `refresh` or in an inner scan: an actor that moves at every second step of the critics is one
-update of two steps.
+so periodic work belongs in `refresh` or in an inner scan: an actor that moves at every second step of the critics is
+one update of two steps.
 """
 
 from collections.abc import Callable, Mapping

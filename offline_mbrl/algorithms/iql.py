@@ -1,7 +1,7 @@
 """IQL: implicit Q-learning, which never asks for the value of an action that is not in the data.
 
-Kostrikov et al. 2022, arXiv 2110.06169. V is an upper expectile of Q over the data's actions, Q is regressed on V of the
-next state, and the policy clones the data weighted by the advantage:
+Kostrikov et al. 2022, arXiv 2110.06169. V is an upper expectile of Q over the data's actions, Q is regressed on V of
+the next state, and the policy clones the data weighted by the advantage:
 
     L_V = mean |tau - 1(u < 0)| u^2,             u = min_k Qbar_k(s, a) - V(s)
     L_pi = -mean min(exp(beta u'), 100) log pi(a|s),    u' = min_k Qbar_k(s, a) - V_new(s)
@@ -69,6 +69,8 @@ class Actor(nn.Module):
 
 
 class IQLState(struct.PyTreeNode):
+    """Policy, values, and the scale that the data's returns give the rewards."""
+
     actor: Trained
     value: Trained
     critic: Trained
@@ -105,6 +107,7 @@ def critic_loss(q: Array, batch: Transition, next_value: Array, discount: float)
 
 
 def build(problem: Problem, config: IQLConfig, steps: int) -> Algorithm:
+    """IQL for a run of `steps` gradient steps."""
     actor = Actor(config.hidden, problem.action_dim)
     value = MLP(config.hidden, 1, kernel_init=ORTHOGONAL)
     critic = critic_ensemble(2, config.hidden, ORTHOGONAL)
@@ -187,7 +190,7 @@ DEFINITION = Definition(
     config=IQLConfig,
     build=build,
     deviations=(
-        "Next observations are the true ones of the file, and the rows of time-outs are kept; the official code reads the "
-        "data through d4rl.qlearning_dataset and cuts episodes where two rows do not join.",
+        "Next observations are the true ones of the file, and the rows of time-outs are kept; the official code reads "
+        "the data through d4rl.qlearning_dataset and cuts episodes where two rows do not join.",
     ),
 )

@@ -48,6 +48,8 @@ class TD3BCConfig(Config):
 
 
 class TD3BCState(struct.PyTreeNode):
+    """Actor, critics, their targets, and how observations are standardised."""
+
     actor: Trained
     critic: Trained
     target_actor: Params
@@ -84,6 +86,7 @@ def actor_loss(q: Array, policy_action: Array, action: Array, value_weight: floa
 
 
 def build(problem: Problem, config: TD3BCConfig, steps: int) -> Algorithm:
+    """TD3+BC; its length does not depend on `steps`."""
     actor = DeterministicActor(config.hidden, problem.action_dim)
     critic = critic_ensemble(2, config.hidden)
     actor_optimizer, critic_optimizer = optax.adam(config.actor_lr), optax.adam(config.critic_lr)
@@ -168,7 +171,7 @@ DEFINITION = Definition(
     build=build,
     deviations=(
         "Weights start Glorot-uniform with zero biases; the official code has PyTorch's default.",
-        "Next observations are the true ones of the file, and the rows of time-outs are kept; the official code reads the "
-        "data through d4rl.qlearning_dataset.",
+        "Next observations are the true ones of the file, and the rows of time-outs are kept; the official code reads "
+        "the data through d4rl.qlearning_dataset.",
     ),
 )

@@ -98,7 +98,7 @@ def init_weights(config: EnsembleConfig, obs_dim: int, action_dim: int, key: Key
     """Fresh layers, and bounds of the log-variance that every dimension starts with."""
     layers = init_layers(config.members, (obs_dim + action_dim, *config.hidden, 2 * (obs_dim + 1)), key)
     low, high = config.logvar_init
-    return Weights(layers, jnp.full(obs_dim + 1, low), jnp.full(obs_dim + 1, high))
+    return Weights(layers, jnp.full(obs_dim + 1, low, jnp.float32), jnp.full(obs_dim + 1, high, jnp.float32))
 
 
 def bound_logvar(raw: Array, low: Array, high: Array) -> Array:

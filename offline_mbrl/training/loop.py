@@ -13,7 +13,6 @@ from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.types import Array, Data, Key, Metrics
 
-
 BatchedAct = Callable[[State, Array], Array]
 """(states [seeds], observations [seeds, E, d]) -> actions [seeds, E, m]."""
 

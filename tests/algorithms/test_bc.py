@@ -65,8 +65,8 @@ def test_the_best_quarter_is_cloned_and_the_rest_is_not(policy: str) -> None:
     obs = jnp.array([[-0.8, 0.3], [0.0, 0.0], [0.8, -0.5]])
 
     def act(deterministic: bool) -> Array:
-        one = lambda o, k: made.act(state, o, k, deterministic)  # noqa: E731
-        return jax.vmap(one)(obs, jax.random.split(jax.random.key(0), 3))
+        keys = jax.random.split(jax.random.key(0), 3)
+        return jnp.stack([made.act(state, o, k, deterministic) for o, k in zip(obs, keys, strict=True)])
 
     np.testing.assert_allclose(act(True)[:, 0], np.tanh([-0.8, 0.0, 0.8]), atol=0.12)
     assert np.abs(np.asarray(act(False))).max() <= 1

@@ -10,7 +10,7 @@ import pytest
 from offline_mbrl.algorithms import iql
 from offline_mbrl.algorithms.algorithm import Algorithm
 from offline_mbrl.algorithms.iql import IQLConfig, IQLState
-from offline_mbrl.algorithms.networks import MLP, critic_ensemble, polyak
+from offline_mbrl.algorithms.networks import MLP, Params, critic_ensemble, polyak
 from offline_mbrl.keys import stream
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
@@ -66,9 +66,12 @@ def test_expectile_loss_by_hand_plain_jitted_and_over_seeds() -> None:
 
 
 def test_half_an_expectile_is_the_mean_and_more_is_above_it() -> None:
-    """The v that minimises the loss over samples 0, 0, 0, 4: their mean 1 at 0.5, (0.9 * 4) / (0.9 + 0.3) = 3 at 0.9."""
+    """The minimising v over samples 0, 0, 0, 4: their mean 1 at 0.5, and (0.9 * 4) / (0.9 + 0.3) = 3 at 0.9."""
     samples, grid = jnp.array([0.0, 0.0, 0.0, 4.0]), jnp.linspace(0, 4, 4001)
-    best = lambda tau: float(grid[jax.vmap(lambda v: iql.expectile_loss(samples - v, tau))(grid).argmin()])  # noqa: E731
+
+    def best(tau: float) -> float:
+        return float(grid[jax.vmap(lambda v: iql.expectile_loss(samples - v, tau))(grid).argmin()])
+
     assert best(0.5) == pytest.approx(1.0, abs=2e-3)
     assert best(0.9) == pytest.approx(3.0, abs=2e-3)
 
@@ -121,7 +124,10 @@ def test_a_step_is_value_then_policy_and_critics_on_the_new_value_then_targets()
     after, metrics = jax.jit(algorithm.update)(before, batch, KEY)
 
     value, critic, actor = MLP((8, 8), 1), critic_ensemble(2, (8, 8)), iql.Actor((8, 8), 2)
-    v = lambda params, obs: jnp.asarray(value.apply({"params": params}, obs)).squeeze(-1)  # noqa: E731
+
+    def v(params: Params, obs: Array) -> Array:
+        return jnp.asarray(value.apply({"params": params}, obs)).squeeze(-1)
+
     q = jnp.asarray(critic.apply({"params": before.target}, batch.obs, batch.action)).min(axis=0)
     grads = jax.grad(lambda p: iql.expectile_loss(q - v(p, batch.obs), 0.7))(before.value.params)
     new_value = after.value.params
@@ -131,18 +137,20 @@ def test_a_step_is_value_then_policy_and_critics_on_the_new_value_then_targets()
 
     def actor_moment(v_params: Any) -> np.ndarray:
         weight = jnp.minimum(jnp.exp(3.0 * (q - v(v_params, batch.obs))), 100.0)
-        loss = lambda p: -(weight * iql.log_prob(*actor.apply({"params": p}, batch.obs), batch.action)).mean()  # noqa: E731
+
+        def loss(params: Params) -> Array:
+            mean, log_std = map(jnp.asarray, actor.apply({"params": params}, batch.obs))
+            return -(weight * iql.log_prob(mean, log_std, batch.action)).mean()
+
         return np.asarray(0.1 * jax.grad(loss)(before.actor.params)["MLP_0"]["Dense_0"]["kernel"])
 
     def critic_moment(v_params: Any) -> np.ndarray:
         y = batch.reward + 0.99 * batch.discount * v(v_params, batch.next_obs)
-        loss = lambda p: (
-            jnp.square(  # noqa: E731
-                jnp.asarray(critic.apply({"params": p}, batch.obs, batch.action)) - y
-            )
-            .mean(axis=-1)
-            .sum()
-        )
+
+        def loss(params: Params) -> Array:
+            q = jnp.asarray(critic.apply({"params": params}, batch.obs, batch.action))
+            return jnp.square(q - y).mean(axis=-1).sum()
+
         return np.asarray(0.1 * jax.grad(loss)(before.critic.params)["MLP_0"]["Dense_0"]["kernel"])
 
     for moment, found in (
@@ -190,7 +198,7 @@ def test_the_actors_rate_decays_to_nothing() -> None:
 @pytest.mark.medium
 @pytest.mark.parametrize(("inverse_temperature", "expected"), [(0.0, 0.0), (10.0, 0.6)])
 def test_the_policy_prefers_the_better_actions_of_the_data(inverse_temperature: float, expected: float) -> None:
-    """A bandit whose data act -0.6 or 0.6 and are paid a: without a temperature it clones the mean, with one the better."""
+    """A bandit whose data act -0.6 or 0.6 and are paid a: without a temperature it clones their mean."""
     generator = np.random.default_rng(0)
     obs, action = generator.normal(size=(400, 3)), 0.6 * np.sign(generator.normal(size=(400, 2)))
     action[:, 1] = 0.0

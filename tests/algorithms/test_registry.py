@@ -16,7 +16,7 @@ def test_finds_them_in_alphabetical_order() -> None:
 
 
 def test_an_unknown_name_suggests_the_nearest() -> None:
-    with pytest.raises(UserError, match="unknown algorithm 'mopp'; did you mean 'mopo'?"):
+    with pytest.raises(UserError, match=r"unknown algorithm 'mopp'; did you mean 'mopo'\?"):
         get_definition("mopp")
 
 

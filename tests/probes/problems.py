@@ -1,8 +1,8 @@
 """Small problems whose answers are known in closed form, with a dynamics ensemble written by hand.
 
-Each is about how a policy is learned, not about how a model is fitted: the ensemble's weights are given, it is exact where
-there is data and wrong in a known way elsewhere. Its units are kinks, relu(w . x + b), made of the network's own swish:
-silu(k z) / k is relu(z) to 0.28 / k.
+Each is about how a policy is learned, not about how a model is fitted: the ensemble's weights are given, it is exact
+where there is data and wrong in a known way elsewhere. Its units are kinks, relu(w . x + b), made of the network's own
+swish: silu(k z) / k is relu(z) to 0.28 / k.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ class Probe(NamedTuple):
     horizon: int
 
 
-def reluctant(
+def piecewise(
     kinks: list[tuple[float, float, float]],
     mean: list[list[list[float]]],
     constant: list[list[float]],
@@ -82,9 +82,10 @@ def relu(x: Array) -> Array:
 def trap() -> Probe:
     """Unseen actions look good to the model and are terrible.
 
-    Truth: r = 1 - |a + 0.3| + s - 6 relu(a), s' = s / 2 + noise. The data act uniformly in [-1, 0], so -0.3 is best, worth 1
-    a step; their mean, -0.5, is worth 0.8. The members have the reward 1 - |a + 0.3| + s + 6 relu(a), best at a = 1 where it
-    is 5.7 and the truth -6.3. There they also disagree, s' = s / 2 + c_i relu(a), and their deviations grow as exp(3 a).
+    Truth: r = 1 - |a + 0.3| + s - 6 relu(a), s' = s / 2 + noise. The data act uniformly in [-1, 0], so -0.3 is best,
+    worth 1 a step; their mean, -0.5, is worth 0.8. The members have the reward 1 - |a + 0.3| + s + 6 relu(a), best at
+    a = 1 where it is 5.7 and the truth -6.3. There they also disagree, s' = s / 2 + c_i relu(a), and their deviations
+    grow as exp(3 a).
     """
     kinks = [(0.0, 1.0, 0.3), (0.0, -1.0, -0.3), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (-1.0, 0.0, 0.0)]
     spread = np.linspace(-3.0, 3.0, MEMBERS)
@@ -101,15 +102,15 @@ def trap() -> Probe:
         jax.random.uniform(keys[1], (1000, 1), minval=-1.0, maxval=0.0),
     )
     data = rows(obs, action, *step(obs, action, keys[2]), episode=20)
-    return Probe(data, reluctant(kinks, mean, [[1.0, 0.0]] * MEMBERS, logvar), step, obs[:50], 20)
+    return Probe(data, piecewise(kinks, mean, [[1.0, 0.0]] * MEMBERS, logvar), step, obs[:50], 20)
 
 
 def stitch() -> Probe:
     """The way to the goal is in the data, but in no episode, and at every state as many act away from it.
 
-    A line: s' = s + a / 4, r = -|s' - 1|. Half the episodes go from -1 to 0 and back; the other half from 0 to 1, and then
-    stay. To go right everywhere costs 0.35 a step over 20 steps from -1; a clone is torn between the two directions at s < 0,
-    acts 0 on average and loses near 2 a step. The model is right everywhere.
+    A line: s' = s + a / 4, r = -|s' - 1|. Half the episodes go from -1 to 0 and back; the other half from 0 to 1, and
+    then stay. To go right everywhere costs 0.35 a step over 20 steps from -1; a clone is torn between the two
+    directions at s < 0, acts 0 on average and loses near 2 a step. The model is right everywhere.
     """
     kinks = [(1.0, 0.25, -1.0), (-1.0, -0.25, 1.0), (0.0, 1.0, 0.0), (0.0, -1.0, 0.0)]
     mean = [[[-1.0, 0.0], [-1.0, 0.0], [0.0, 0.25], [0.0, -0.25]]] * MEMBERS
@@ -126,15 +127,15 @@ def stitch() -> Probe:
     positions = begins[:, None] + 0.25 * np.concatenate([np.zeros((200, 1)), plans.cumsum(axis=1)], axis=1)[:, :-1]
     obs, action = (jnp.asarray(x.reshape(-1, 1), jnp.float32) for x in (positions, plans))
     data = rows(obs, action, *step(obs, action, jax.random.key(0)), episode=8)
-    model = reluctant(kinks, mean, [[0.0, 0.0]] * MEMBERS, [0.0, 0.0, 0.0, 0.0, -10.0])
+    model = piecewise(kinks, mean, [[0.0, 0.0]] * MEMBERS, [0.0, 0.0, 0.0, 0.0, -10.0])
     return Probe(data, model, step, jnp.full((50, 1), -1.0), 20)
 
 
 def noisy() -> Probe:
     """The members disagree about where every action leads; on average they are right.
 
-    Truth: r = s and s' ~ N(0, 0.1^2), so every value is s + 0. Member i leads to c_i in place of 0, with the c_i evenly in
-    [-1, 1]: a neutral learner keeps the mean value of 0, a robust one must end lower. With the disagreement u = 2 of
+    Truth: r = s and s' ~ N(0, 0.1^2), so every value is s + 0. Member i leads to c_i in place of 0, with the c_i evenly
+    in [-1, 1]: a neutral learner keeps the mean value of 0, a robust one must end lower. With the disagreement u = 2 of
     `max_pair`, MOPO's is exactly -lambda u / (1 - gamma) on model rows.
     """
     kinks = [(1.0, 0.0, 0.0), (-1.0, 0.0, 0.0)]
@@ -146,7 +147,7 @@ def noisy() -> Probe:
     keys = jax.random.split(jax.random.key(0), 3)
     obs, action = 0.1 * jax.random.normal(keys[0], (1000, 1)), jax.random.uniform(keys[1], (1000, 1), minval=-1.0)
     data = rows(obs, action, *step(obs, action, keys[2]), episode=20)
-    model = reluctant(kinks, [[[1.0, -1.0], [-1.0, 1.0]]] * MEMBERS, [[0.0, c] for c in spread], [0.0, 0.0, -9.0])
+    model = piecewise(kinks, [[[1.0, -1.0], [-1.0, 1.0]]] * MEMBERS, [[0.0, c] for c in spread], [0.0, 0.0, -9.0])
     return Probe(data, model, step, obs[:50], 20)
 
 

@@ -45,8 +45,8 @@ IS_ROBUST: list[tuple[str, Settings]] = [
 
 def named(cases: list[tuple[str, Settings]]) -> list[object]:
     """The cases with readable names."""
-    text = lambda own: "-".join(f"{key}={value}" for key, value in own.items())  # noqa: E731
-    return [pytest.param(name, own, id=f"{name}-{text(own)}".rstrip("-")) for name, own in cases]
+    texts = ["-".join([name, *(f"{key}={value}" for key, value in own.items())]) for name, own in cases]
+    return [pytest.param(*case, id=text) for case, text in zip(cases, texts, strict=True)]
 
 
 @pytest.mark.parametrize(("name", "own"), named(AVOIDS_THE_TRAP))
@@ -89,7 +89,7 @@ def test_mopos_value_of_a_constant_disagreement_is_exact() -> None:
     assert found.metrics["q"] - neutral_value() == pytest.approx(-1.0, abs=0.2)
 
 
-# The five checks with which an actor-critic is debugged, each of which isolates one part: (rows, what Q must be at them).
+# The checks with which an actor-critic is debugged; each isolates one part.
 ONLINE = Problem(obs_dim=1, action_dim=1, terminates=lambda obs: jnp.zeros(obs.shape[:-1], bool))
 LEARNER = sac.make(
     ONLINE,
@@ -103,7 +103,10 @@ LEARNER = sac.make(
 def value_rows(obs: list[float], reward: list[float], discount: list[float], next_obs: list[float]) -> dict[str, Array]:
     """A table of transitions, each with actions on a grid; the reward does not depend on them."""
     grid = jnp.linspace(-1, 1, 9)
-    wide = lambda x: jnp.repeat(jnp.array(x, jnp.float32), 9)  # noqa: E731
+
+    def wide(x: list[float]) -> Array:
+        return jnp.repeat(jnp.array(x, jnp.float32), 9)
+
     return {
         "obs": wide(obs)[:, None],
         "action": jnp.tile(grid, len(obs))[:, None],
@@ -127,8 +130,8 @@ def train(values: dict[str, Array]) -> SACState:
 
 
 def q_at(state: SACState, obs: list[float], action: list[float]) -> Array:
-    column = lambda x: jnp.array(x, jnp.float32)[:, None]  # noqa: E731
-    return sac.q_values(LEARNER, state.critic.params, column(obs), column(action)).mean(axis=0)
+    inputs = (jnp.array(x, jnp.float32)[:, None] for x in (obs, action))
+    return sac.q_values(LEARNER, state.critic.params, *inputs).mean(axis=0)
 
 
 def policy_at(state: SACState, obs: list[float]) -> Array:
