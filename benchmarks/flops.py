@@ -1,6 +1,6 @@
 """Floating-point operations of a function, counted from the shapes in its jaxpr: 2 M N K for every matrix product.
 
-Elementwise work, sampling and optimisers are left out (a few per cent of these programs).
+Elementwise work, sampling and optimizers are left out (a few per cent of these programs).
 """
 
 from collections.abc import Callable, Iterator

@@ -225,7 +225,7 @@ def one_update(
 
     def updates(state: Any, data: Data, key: Key) -> tuple[Any, Any]:
         step = lambda state, key: algorithm.update(state, algorithm.sample(state, data, key), key)  # noqa: E731
-        return jax.lax.scan(step, state, jax.random.split(key, steps))
+        return jax.lax.scan(step, state, jax.random.split(key, steps // algorithm.steps_per_update))
 
     state = jax.jit(jax.vmap(prepare, in_axes=(0, None, 0)))(setup.keys, setup.data, ensemble)
     holder = [state]
@@ -242,10 +242,11 @@ def one_update(
 
 
 def default_config(definition: Definition, task: Task) -> Any:
-    """The task's presets, with the few imagined branches that a measurement of the update needs."""
-    config = resolve(definition, task.name).config
-    small = {"rollout_batch": 1000} if "rollout_batch" in type(config).model_fields else {}
-    return config.model_copy(update=small)
+    """The task's presets, with few imagined branches and little of what is trained before the first update."""
+    overrides = {"rollout_batch": 1000, "pretrain_epochs": 0, "adversary_steps": 1, "reward.max_epochs": 1}
+    fields = definition.config.model_fields
+    known = {name: value for name, value in overrides.items() if name.partition(".")[0] in fields}
+    return resolve(definition, task.name, overrides=known).config
 
 
 def peak_memory() -> float:

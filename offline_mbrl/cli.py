@@ -212,7 +212,7 @@ def table(
     format: Literal["md", "csv", "latex"] = "md",
     published: Path | None = None,
 ) -> None:
-    """Print the normalised-score table of all runs below some folders.
+    """Print the normalized-score table of all runs below some folders.
 
     For example:
 

@@ -134,7 +134,7 @@ def collect(
     physics: Physics = "d4rl-v2",
     out: Path | None = None,
 ) -> None:
-    """Train behaviour policies with online SAC, epoch by epoch of 1000 steps, and keep a ladder of snapshots.
+    """Train behavior policies with online SAC, epoch by epoch of 1000 steps, and keep a ladder of snapshots.
 
     The same command goes on where a stopped one was, and on to more epochs.
 

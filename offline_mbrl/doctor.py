@@ -28,7 +28,7 @@ def checks(data_dir: Path | None, cache_dir: Path | None) -> list[Check]:
         "mujoco": _mujoco,
         "cache": lambda: _cache(cache_folder(cache_dir)),
         "d4rl files": lambda: _data(data_dir),
-        "behaviour policies": _policies,
+        "behavior policies": _policies,
     }
     return [_run(name, check) for name, check in named.items()]
 

@@ -38,7 +38,7 @@ class Robot:
 
     @property
     def score_per_return(self) -> float:
-        """Points of normalised score per unit of return: the only factor a standard deviation is scaled by."""
+        """Points of normalized score per unit of return: the only factor a standard deviation is scaled by."""
         return 100.0 / (self.expert_return - self.random_return)
 
 
@@ -54,7 +54,7 @@ ROBOTS: dict[str, Robot] = {
 
 @dataclass(frozen=True)
 class Task:
-    """One of the twelve benchmark problems: a robot and the quality of the behaviour in its data."""
+    """One of the twelve benchmark problems: a robot and the quality of the behavior in its data."""
 
     robot: Robot
     level: Level

@@ -9,7 +9,7 @@ the policy's entropy held above a floor. What L compares with, and where the tup
 
 A run begins with a warm start of `warm_start` steps: the same step with L switched off and the actor cloning the data.
 Being ordinary steps, they are evaluated, checkpointed and resumed like all others. At their end the targets are set to
-the critics, and log alpha and the actor's optimiser start afresh.
+the critics, and log alpha and the actor's optimizer start afresh.
 """
 
 import math
@@ -77,7 +77,7 @@ class GameState(struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class Game:
-    """The static half: networks, optimisers, constants."""
+    """The static half: networks, optimizers, constants."""
 
     config: AdversarialConfig
     system: SAC

@@ -1,4 +1,4 @@
-"""Behaviour cloning: the policy that imitates the data, the floor of every comparison.
+"""Behavior cloning: the policy that imitates the data, the floor of every comparison.
 
     deterministic:  min mean (tanh f(s) - a)^2          likelihood:  max mean log pi(a|s), pi a tanh-Gaussian
 
@@ -31,7 +31,7 @@ from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
 
 class BCConfig(Config):
-    """Hyper-parameters of behaviour cloning."""
+    """Hyper-parameters of behavior cloning."""
 
     policy: Literal["deterministic", "gaussian"] = Field("deterministic", description="form of the policy and its loss")
     best_share: float = Field(1.0, gt=0, le=1, description="share of rows cloned, those of the best episodes first")
@@ -100,12 +100,10 @@ def build(problem: Problem, config: BCConfig, steps: int) -> Algorithm:
 
 DEFINITION = Definition(
     name="bc",
-    title="Behaviour Cloning",
+    title="Behavior Cloning",
     paper="Pomerleau 1991; %BC: Chen et al., NeurIPS 2021, arXiv 2106.01345",
     equation="min_pi mean (pi(s) - a)^2   or   max_pi mean log pi(a|s)",
     config=BCConfig,
     build=build,
-    deviations=(
-        "%BC keeps a share of the rows, those of the best episodes first, and not a share of the episodes.",
-    ),
+    deviations=("%BC keeps a share of the rows, those of the best episodes first, and not a share of the episodes.",),
 )

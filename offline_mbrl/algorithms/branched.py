@@ -88,7 +88,7 @@ def soft_target(system: SAC, state: BranchedState, batch: Transition, key: Key) 
 
 
 def build(problem: Problem, config: BranchedConfig, steps: int, target: Target = soft_target) -> Algorithm:
-    """SAC on data rows and unpenalised imagined rows, toward SAC's Bellman target or one of the system's own.
+    """SAC on data rows and unpenalized imagined rows, toward SAC's Bellman target or one of the system's own.
 
     A system that adds to the state extends `BranchedState` and replaces the functions in which it differs.
     """

@@ -1,10 +1,10 @@
-"""COMBO: conservative offline model-based policy optimisation (Yu et al. 2021, arXiv 2102.08363).
+"""COMBO: conservative offline model-based policy optimization (Yu et al. 2021, arXiv 2102.08363).
 
 SAC on data and branched model rollouts, whose critics are pushed down at rho's states and up on the data:
 
     min_Q  mean_{d_f} (Q - y)^2 + beta { E_{s ~ rho} log integral exp Q(s, a) da - E_{(s,a) ~ D} Q(s, a) },
 
-with d_f a share f of data rows and 1 - f of imagined ones. No reward is penalised.
+with d_f a share f of data rows and 1 - f of imagined ones. No reward is penalized.
 """
 
 from dataclasses import replace

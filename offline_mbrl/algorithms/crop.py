@@ -1,4 +1,4 @@
-"""CROP: a conservative reward for model-based offline policy optimisation (Li et al. 2023, arXiv 2310.17245).
+"""CROP: a conservative reward for model-based offline policy optimization (Li et al. 2023, arXiv 2310.17245).
 
 A reward model is fitted to the data and pushed down at random actions (`dynamics/conservative_reward.py`). It replaces
 the rewards of the data and of the model rollouts alike, and soft actor-critic does the rest toward

@@ -1,4 +1,4 @@
-"""DROP: conservative model-based optimisation for offline RL (Liu et al., NeurIPS 2023, arXiv 2306.14479).
+"""DROP: conservative model-based optimization for offline RL (Liu et al., NeurIPS 2023, arXiv 2306.14479).
 
 The data are cut into N subsets by the return of their episodes. Training clones every subset with one contextual policy
 beta(a|s, z_n) and learns how good each clone is, a score f(s, a, z_n), held down where z leaves the embeddings:

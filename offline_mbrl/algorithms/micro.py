@@ -1,6 +1,6 @@
 """MICRO: a conservative Bellman operator over the ensemble's next states (Liu et al. 2024, IJCAI, arXiv 2312.03991).
 
-SAC on data and unpenalised model rollouts. A data row keeps the standard target; on a model row the value of the next
+SAC on data and unpenalized model rollouts. A data row keeps the standard target; on a model row the value of the next
 state is moved toward the worst that any elite predicts,
 
     y = max(0, r + gamma discount [ V(s') - beta f(s, a) ]),      f = mean_i V_i - min_i V_i >= 0,

@@ -1,6 +1,6 @@
 """MOBILE: model-Bellman inconsistency as the penalty (Sun et al. 2023, ICML, proceedings v202/sun23q).
 
-SAC on data and unpenalised model rollouts. On a model row the Bellman target itself is lowered by how much the elites
+SAC on data and unpenalized model rollouts. On a model row the Bellman target itself is lowered by how much the elites
 disagree about the value of what follows,
 
     y = max(0, r - beta std_i V_i(s, a) + gamma discount min_c Qbar_c(s', a')),      V_i: `next_values`.

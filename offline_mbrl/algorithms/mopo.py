@@ -1,4 +1,4 @@
-"""MOPO: model-based offline policy optimisation (Yu et al. 2020, arXiv 2005.13239).
+"""MOPO: model-based offline policy optimization (Yu et al. 2020, arXiv 2005.13239).
 
 SAC on data and branched model rollouts whose reward is lowered by the model's uncertainty,
 
@@ -63,7 +63,7 @@ def tune(
       optimizer: of log lambda.
 
     Returns:
-      The new log lambda and the lambda [h] that each step was penalised with.
+      The new log lambda and the lambda [h] that each step was penalized with.
     """
 
     def step(current: Trained, u: Array) -> tuple[Trained, Array]:

@@ -1,4 +1,4 @@
-"""Actor and critic networks, and the optimiser state that travels with a network's weights."""
+"""Actor and critic networks, and the optimizer state that travels with a network's weights."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -118,7 +118,7 @@ def action_log_prob(mean: Array, log_std: Array, action: Array) -> Array:
 
 
 class Trained(struct.PyTreeNode):
-    """Weights and the state of the optimiser that moves them."""
+    """Weights and the state of the optimizer that moves them."""
 
     params: Params
     opt_state: optax.OptState
@@ -128,7 +128,7 @@ class Trained(struct.PyTreeNode):
         return cls(params=params, opt_state=optimizer.init(params))
 
     def step(self, grads: Params, optimizer: optax.GradientTransformation) -> "Trained":
-        """One optimiser step along `grads`."""
+        """One optimizer step along `grads`."""
         updates, opt_state = optimizer.update(grads, self.opt_state, self.params)
         return Trained(params=optax.apply_updates(self.params, updates), opt_state=opt_state)
 

@@ -1,4 +1,4 @@
-"""What the fitted members think a row leads to: the values that MOBILE and MICRO penalise the spread of."""
+"""What the fitted members think a row leads to: the values that MOBILE and MICRO penalize the spread of."""
 
 import jax
 import jax.numpy as jnp

@@ -46,7 +46,7 @@ TINY = 1e-6
 class RAMBOEnsembleConfig(EnsembleConfig):
     """The ensemble of the official code, on z-scored observations."""
 
-    learning_rate: float = Field(3e-4, gt=0, description="Adam rate, one optimiser for all members")
+    learning_rate: float = Field(3e-4, gt=0, description="Adam rate, one optimizer for all members")
     logvar_init: tuple[float, float] = Field((-6.0, 1.0), description="initial bounds of the log-variance")
     logvar_penalty: float = Field(0.001, ge=0, description="weight of sum(max) - sum(min) of the bounds in the loss")
     holdout_ratio: float = Field(0.1, gt=0, lt=1, description="share of rows held out")
@@ -60,7 +60,7 @@ class RAMBOConfig(BranchedConfig):
     adversary_weight: float = Field(3e-4, ge=0, le=1, description="lambda; 0 leaves the model as it was fitted")
     adversary_steps: int = Field(1000, ge=1, description="model steps between two refreshes")
     adversary_lr: float = Field(3e-4, gt=0, description="Adam rate of the model under the adversary")
-    pretrain_epochs: int = Field(50, ge=0, description="epochs of behaviour cloning before the first step")
+    pretrain_epochs: int = Field(50, ge=0, description="epochs of behavior cloning before the first step")
     actor_lr_decay: bool = Field(False, description="cosine decay of the actor's rate to 0 over the run")
     temperature_max: float | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
     real_ratio: float = Field(0.5, ge=0, le=1, description="share of data rows in a batch, rounded down")
@@ -91,7 +91,7 @@ def cloning_loss(system: SAC, actor: Params, batch: Transition) -> Array:
 def pretrain(
     config: RAMBOConfig, system: SAC, actor: Trained, normalizer: Normalizer, rows: Transition, key: Key
 ) -> Trained:
-    """Behaviour cloning for `pretrain_epochs` epochs with the optimiser that SAC goes on with."""
+    """Behavior cloning for `pretrain_epochs` epochs with the optimizer that SAC goes on with."""
 
     def step(actor: Trained, key: Key) -> tuple[Trained, None]:
         batch = fit.standardize(normalizer, sample_rows(rows, key, config.batch_size))
@@ -127,7 +127,7 @@ def adversary_loss(
       weights: of all members, which are trained; the mixture is over the elites.
       ensemble: the scaler and the elites.
       score: imagined steps and their whitened advantages.
-      x: [N, B, d + m] standardised inputs of data rows, of its own for each member.
+      x: [N, B, d + m] standardized inputs of data rows, of its own for each member.
       y: [N, B, d + 1] their targets.
     """
     elites = only_elites(ensemble.replace(weights=weights))
@@ -168,7 +168,7 @@ def adversary_phase(
     rows: Transition,
     key: Key,
 ) -> tuple[tuple[Weights, optax.OptState], Metrics]:
-    """`adversary_steps` steps of the model against the policy as it is: the model's new weights and optimiser state.
+    """`adversary_steps` steps of the model against the policy as it is: the model's new weights and optimizer state.
 
     The branches start at data states and go on from the sampled s', terminal or not, for `horizon` steps; then anew.
     """
@@ -263,7 +263,7 @@ DEFINITION = Definition(
     deviations=(
         "The elite that an imagined row comes from is drawn anew at every step of the adversary; the official code "
         "draws the assignment once.",
-        "Behaviour cloning pulls logged actions 1e-5 inside the box; the official code skips every batch with an "
+        "Behavior cloning pulls logged actions 1e-5 inside the box; the official code skips every batch with an "
         "action on its border. Its rows are drawn with replacement.",
         "The adversary's term is a mean over the batch, which the official sum of a vector and a scalar amounts to.",
         "The z-score uses all rows; the official code 10,000 evenly spaced ones.",

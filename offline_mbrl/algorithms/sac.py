@@ -61,7 +61,7 @@ class SACState(struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class SAC:
-    """The static half of an actor-critic: its networks, optimisers and constants."""
+    """The static half of an actor-critic: its networks, optimizers and constants."""
 
     config: SACConfig
     actor: GaussianActor
@@ -74,7 +74,7 @@ class SAC:
 
 
 def make(problem: Problem, config: SACConfig, steps: int) -> SAC:
-    """Networks and optimisers for a run of `steps` gradient steps."""
+    """Networks and optimizers for a run of `steps` gradient steps."""
     return SAC(
         config=config,
         actor=GaussianActor(config.hidden, problem.action_dim),
@@ -106,7 +106,7 @@ def policy_parameters(sac: SAC, actor: Params, obs: Array) -> tuple[Array, Array
 
 
 def sample_action(sac: SAC, actor: Params, obs: Array, key: Key) -> tuple[Array, Array]:
-    """a ~ pi(.|s), reparametrised, and log pi(a|s): [..., m] and [...]."""
+    """a ~ pi(.|s), reparametrized, and log pi(a|s): [..., m] and [...]."""
     action, log_prob = tanh_gaussian(*apply(sac.actor, actor, obs)).sample_and_log_prob(seed=key)
     return action, log_prob
 
@@ -153,7 +153,7 @@ def critic_loss(sac: SAC, critic: Params, batch: Transition, target: Array) -> t
 
 
 def actor_loss(sac: SAC, actor: Params, state: SACState, obs: Array, key: Key) -> tuple[Array, Array]:
-    """mean_b [ alpha log pi(a|s) - min_k Q_k(s, a) ] with a reparametrised; also mean log pi."""
+    """mean_b [ alpha log pi(a|s) - min_k Q_k(s, a) ] with a reparametrized; also mean log pi."""
     action, log_prob = sample_action(sac, actor, obs, key)
     value = q_values(sac, state.critic.params, obs, action).min(axis=0)
     return (alpha(sac, state) * log_prob - value).mean(), log_prob.mean()
@@ -171,7 +171,7 @@ def temperature_loss(log_alpha: Array, log_prob: Array, target_entropy: float) -
 def update_critic(
     sac: SAC, state: SACState, loss: Callable[[Params], tuple[Array, Metrics]]
 ) -> tuple[SACState, Metrics]:
-    """One optimiser step of the critics down `loss(critic) -> (scalar, metrics)`."""
+    """One optimizer step of the critics down `loss(critic) -> (scalar, metrics)`."""
     grads, metrics = jax.grad(loss, has_aux=True)(state.critic.params)
     return state.replace(critic=state.critic.step(grads, sac.critic_optimizer)), metrics
 

@@ -48,7 +48,7 @@ class TD3BCConfig(Config):
 
 
 class TD3BCState(struct.PyTreeNode):
-    """Actor, critics, their targets, and how observations are standardised."""
+    """Actor, critics, their targets, and how observations are standardized."""
 
     actor: Trained
     critic: Trained
@@ -164,7 +164,7 @@ def fit_observations(obs: Array) -> Normalizer:
 
 DEFINITION = Definition(
     name="td3_bc",
-    title="TD3 with Behaviour Cloning",
+    title="TD3 with Behavior Cloning",
     paper="Fujimoto and Gu, NeurIPS 2021, arXiv 2106.06860",
     equation="max_pi lambda Q_1(s, pi(s)) - (pi(s) - a)^2,  lambda = alpha / mean |Q_1(s, pi(s))|",
     config=TD3BCConfig,

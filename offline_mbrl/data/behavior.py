@@ -1,4 +1,4 @@
-"""The behaviour policies that ship with the package: for each robot a ladder of snapshots of one training run.
+"""The behavior policies that ship with the package: for each robot a ladder of snapshots of one training run.
 
 One archive per robot: the actors' weights stacked along a first axis [K, ...] as float16, the environment steps each
 had been trained for, and the returns of their stochastic episodes under d4rl-v2 physics.
@@ -25,7 +25,7 @@ from offline_mbrl.tasks import Robot
 WEIGHTS = Path(__file__).parent / "weights"
 
 MEDIUM_SCORE = {"hopper": 44.0, "walker2d": 62.0, "halfcheetah": 41.0}
-"""Mean normalised score of D4RL's medium data, what the medium policy is chosen to match."""
+"""Mean normalized score of D4RL's medium data, what the medium policy is chosen to match."""
 
 LADDER = 18
 EPISODES = 100
@@ -64,7 +64,7 @@ def load_behaviors(robot: Robot, folder: Path = WEIGHTS) -> Behaviors:
     path = folder / f"{robot.name}.npz"
     if not path.is_file():
         raise UserError(
-            f"no behaviour policies for {robot.name} in {folder}; use another --source, or train some with "
+            f"no behavior policies for {robot.name} in {folder}; use another --source, or train some with "
             f"`offline-mbrl data collect {robot.name}`"
         )
     with np.load(path) as archive:

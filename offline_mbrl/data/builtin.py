@@ -1,4 +1,4 @@
-"""Data sets generated from the behaviour policies that ship with the package, by D4RL's protocol (arXiv 2004.07219).
+"""Data sets generated from the behavior policies that ship with the package, by D4RL's protocol (arXiv 2004.07219).
 
 random: uniform actions. medium: the medium policy. medium-replay: the training run up to medium, every step of it
 played by the snapshot nearest to it, those nearest to its start by uniform actions. medium-expert: half medium, half

@@ -35,7 +35,7 @@ def card(robot: Robot, behaviors: Behaviors, summaries: Mapping[str, Summary], c
             "`d4rl-v2` physics: the bodies' inertials as the MuJoCo of the D4RL data computed them.",
             "Data are generated from the policies on first use; they are not D4RL's and share no column with it.",
             "",
-            "| policy | environment steps of training | normalised score of stochastic episodes |",
+            "| policy | environment steps of training | normalized score of stochastic episodes |",
             "|---|---|---|",
             f"| medium (D4RL's level: {MEDIUM_SCORE[robot.name]:.0f}) | {medium:,} | "
             f"{_score(robot, behaviors.medium_returns)} |",
@@ -48,7 +48,7 @@ def card(robot: Robot, behaviors: Behaviors, summaries: Mapping[str, Summary], c
             )
             + ".",
             "",
-            "| set | full size | measured rows | complete episodes | mean length | normalised score, mean ± std |",
+            "| set | full size | measured rows | complete episodes | mean length | normalized score, mean ± std |",
             "|---|---|---|---|---|---|",
             *(_row(name, summary) for name, summary in summaries.items()),
             "",

@@ -1,4 +1,4 @@
-"""Makes behaviour policies: online SAC on a simulated robot, with a ladder of policy snapshots.
+"""Makes behavior policies: online SAC on a simulated robot, with a ladder of policy snapshots.
 
 The schedule is rlkit's, which D4RL's own policies were trained with: epochs of 1000 environment steps under a fixed
 stochastic policy, each followed by 1000 gradient steps on the replay of everything seen so far.

@@ -1,4 +1,4 @@
-"""Rows of a behaviour policy in the simulator, many episodes side by side.
+"""Rows of a behavior policy in the simulator, many episodes side by side.
 
 Episode i has its own start and its own action noise, and the rows are those of episodes 0, 1, 2, ... laid end to end,
 as one endless run of one environment would give them. Taking the first episodes to *finish* instead would

@@ -1,4 +1,4 @@
-"""Per-feature standardisation as a pytree."""
+"""Per-feature standardization as a pytree."""
 
 import jax.numpy as jnp
 from flax import struct
@@ -24,7 +24,7 @@ class Normalizer(struct.PyTreeNode):
         return cls(mean=mean, std=jnp.where(constant, 1.0, std))
 
     def apply(self, x: Array) -> Array:
-        """Standardised x [..., d]."""
+        """Standardized x [..., d]."""
         return (x - self.mean) / self.std
 
     def invert(self, z: Array) -> Array:

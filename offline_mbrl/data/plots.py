@@ -13,7 +13,7 @@ BINS = 60
 
 
 def return_histogram(dataset: Dataset, path: Path) -> Path:
-    """Writes a PNG with the histogram of the normalised scores of the complete episodes; returns `path`."""
+    """Writes a PNG with the histogram of the normalized scores of the complete episodes; returns `path`."""
     # Matplotlib takes a second to import; the figure needs no window system.
     from matplotlib.figure import Figure
 
@@ -24,14 +24,14 @@ def return_histogram(dataset: Dataset, path: Path) -> Path:
     axes.hist(scores, bins=BINS, color="tab:blue")
     if scores.size:
         axes.axvline(scores.mean(), color="black", linestyle="--", linewidth=1)
-    axes.set(xlabel="normalised score of an episode", ylabel="episodes", title=f"{dataset.name} ({dataset.source})")
+    axes.set(xlabel="normalized score of an episode", ylabel="episodes", title=f"{dataset.name} ({dataset.source})")
     with write_atomically(path) as file:
         figure.savefig(file, format="png", dpi=150)
     return path
 
 
 def collection_curve(robot: Robot, snapshots: Path, path: Path) -> Path:
-    """Writes a PNG of a training run: mean normalised score and range of each snapshot's episodes; returns `path`."""
+    """Writes a PNG of a training run: mean normalized score and range of each snapshot's episodes; returns `path`."""
     from matplotlib.figure import Figure
 
     files = sorted(snapshots.glob("*.npz"))
@@ -42,7 +42,7 @@ def collection_curve(robot: Robot, snapshots: Path, path: Path) -> Path:
     axes.plot(steps, scores.mean(axis=1), color="tab:blue")
     axes.fill_between(steps, scores.min(axis=1), scores.max(axis=1), color="tab:blue", alpha=0.2, linewidth=0)
     title = f"{robot.name}: snapshots of online SAC, mean and range of {scores.shape[1]} stochastic episodes"
-    axes.set(xlabel="environment steps", ylabel="normalised score", title=title)
+    axes.set(xlabel="environment steps", ylabel="normalized score", title=title)
     with write_atomically(path) as file:
         figure.savefig(file, format="png", dpi=150)
     return path

@@ -1,4 +1,4 @@
-"""Behaviour policies as small weight files: one compressed array archive each, no pickles."""
+"""Behavior policies as small weight files: one compressed array archive each, no pickles."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -24,7 +24,7 @@ class Summary(NamedTuple):
     return_mean: float
     return_std: float  # population standard deviation
     return_quantiles: tuple[float, ...]  # at `QUANTILES`
-    score_mean: float  # normalised score
+    score_mean: float  # normalized score
     score_std: float
 
 
@@ -62,6 +62,6 @@ def describe(dataset: Dataset) -> str:
             f"  mean length       {facts.mean_length:.1f} steps",
             f"  return            {facts.return_mean:.1f} ± {facts.return_std:.1f} over complete episodes",
             f"  min 25% 50% 75% max  {quantiles}",
-            f"  normalised score  {facts.score_mean:.1f} ± {facts.score_std:.1f}",
+            f"  normalized score  {facts.score_mean:.1f} ± {facts.score_std:.1f}",
         ]
     )

@@ -53,7 +53,7 @@ class Coefficients(NamedTuple):
 def coefficients(robot: Robot) -> Coefficients:
     """The system with the shapes of `robot`; always the same one.
 
-    In standardised coordinates x = (s - center) / scale it is x' = 0.9 Q x + G a + 0.2 eps with Q orthogonal.
+    In standardized coordinates x = (s - center) / scale it is x' = 0.9 Q x + G a + 0.2 eps with Q orthogonal.
     """
     generator = np.random.default_rng(robot.obs_dim)
     center, scale = _pose(robot)

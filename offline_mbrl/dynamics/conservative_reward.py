@@ -35,7 +35,7 @@ class RewardConfig(Config):
     members: int = Field(7, ge=1, description="networks trained")
     elites: int = Field(5, ge=1, description="members kept, those with the lowest holdout loss")
     hidden: tuple[int, ...] = Field((200, 200, 200, 200), description="widths of a member's hidden layers")
-    learning_rate: float = Field(1e-3, gt=0, description="Adam rate, one optimiser for all members")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam rate, one optimizer for all members")
     batch_size: int = Field(256, ge=1, description="rows of one step, per member")
     weight_decay: float = Field(5e-5, ge=0, description="coupled L2 of every layer's weights")
     holdout_ratio: float = Field(0.01, gt=0, lt=1, description="share of rows held out, drawn anew for each member")
@@ -84,7 +84,7 @@ class RewardFit(struct.PyTreeNode):
 
 
 def bounded_reward(layers: tuple[Layer, ...], bounds: RewardRange, x: Array) -> Array:
-    """rhat = r_min + (r_max - r_min) sigmoid(net(x)) of standardised inputs [N, B, d + m]: [N, B]."""
+    """rhat = r_min + (r_max - r_min) sigmoid(net(x)) of standardized inputs [N, B, d + m]: [N, B]."""
     return bounds.low + bounds.width * jax.nn.sigmoid(apply_layers(layers, x)[..., 0])
 
 

@@ -1,6 +1,6 @@
 """The probabilistic ensemble: one Gaussian network of the next step, transformed into many.
 
-A member maps a standardised (s, a) to the mean and log-variance of y = (r, s' - s), reward first, in raw units
+A member maps a standardized (s, a) to the mean and log-variance of y = (r, s' - s), reward first, in raw units
 (Chua et al. 2018, arXiv 1805.12114; Janner et al. 2019, arXiv 1906.08253; constants of the MBPO and MOPO code).
 """
 
@@ -24,7 +24,7 @@ class EnsembleConfig(Config):
     members: int = Field(7, ge=1, description="networks trained, N")
     elites: int = Field(5, ge=1, description="members kept for sampling, those with the lowest holdout error")
     hidden: tuple[int, ...] = Field((200, 200, 200, 200), description="widths of a member's hidden layers")
-    learning_rate: float = Field(1e-3, gt=0, description="Adam rate, one optimiser for all members")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam rate, one optimizer for all members")
     batch_size: int = Field(256, ge=1, description="rows of one step, per member")
     weight_decay: tuple[float, ...] = Field(
         (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4), description="coupled L2 of each layer's weights, output layer last"
@@ -115,7 +115,7 @@ def apply_layers(layers: tuple[Layer, ...], x: Array) -> Array:
 
 
 def forward(weights: Weights, x: Array) -> tuple[Array, Array]:
-    """Mean and bounded log-variance [N, B, d + 1] of standardised inputs [N, B, d + m], one batch for each member."""
+    """Mean and bounded log-variance [N, B, d + 1] of standardized inputs [N, B, d + m], one batch for each member."""
     mean, raw = jnp.split(apply_layers(weights.layers, x), 2, axis=-1)
     return mean, bound_logvar(raw, weights.min_logvar, weights.max_logvar)
 

@@ -92,7 +92,7 @@ def regularizer(config: EnsembleConfig, weights: Weights) -> Array:
 
 
 def loss(config: EnsembleConfig, weights: Weights, x: Array, y: Array) -> Array:
-    """The training loss: likelihood and regulariser, summed over members."""
+    """The training loss: likelihood and regularizer, summed over members."""
     if not config.logvar_trained:
         low, high = jax.lax.stop_gradient((weights.min_logvar, weights.max_logvar))
         weights = weights._replace(min_logvar=low, max_logvar=high)

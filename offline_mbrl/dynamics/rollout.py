@@ -98,5 +98,6 @@ def _of_one(penalty: Penalty, gaussian: Prediction) -> Array:
 
 
 def _chunks(rows: int) -> int:
-    """The fewest equal parts of `rows` with at most `CHUNK` rows each."""
-    return next(parts for parts in range(-(-rows // CHUNK), rows + 1) if rows % parts == 0)
+    """The fewest equal parts of `rows` with at most `CHUNK` rows each; one where only tiny parts would be equal."""
+    fewest = -(-rows // CHUNK)
+    return next((parts for parts in range(fewest, 100 * fewest) if rows % parts == 0), 1)

@@ -41,7 +41,7 @@ def ens_var(prediction: Prediction, member: Array) -> Array:
 
 
 def ens_std(prediction: Prediction, member: Array) -> Array:
-    """mean_k sqrt(v_k): the one that Lu et al. 2022 (arXiv 2110.04135) favour."""
+    """mean_k sqrt(v_k): the one that Lu et al. 2022 (arXiv 2110.04135) favor."""
     return jnp.sqrt(mixture_variance(prediction)).mean(axis=-1)
 
 

@@ -225,7 +225,7 @@ def _keep_checkpoint(out: Path, step: int) -> str:
 def _evaluate(
     job: Job, robot: Robot, program: Program, state: State, simulator: Simulator, step: int
 ) -> list[list[records.Record]]:
-    """For each seed one score record for every way of acting: the episodes' returns and their mean normalised score."""
+    """For each seed one score record for every way of acting: the episodes' returns and their mean normalized score."""
     starts, deployed = reset_seeds(job.seeds, step, job.episodes), program.deploy(state)
     found: list[list[records.Record]] = [[] for _ in job.seeds]
     for variant, act in program.variants.items() if program.variants else [("", program.act)]:

@@ -1,4 +1,4 @@
-"""Behaviour cloning: its two losses by hand, the share of best episodes, and what it learns."""
+"""Behavior cloning: its two losses by hand, the share of best episodes, and what it learns."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def test_the_best_rows_are_those_of_the_best_episodes() -> None:
 
 
 def cloned(**settings: Any) -> tuple[Algorithm, BCState]:
-    """300 steps on two behaviours: episodes that return 1 act tanh(s_0), those that return 0 act -0.9."""
+    """300 steps on two behaviors: episodes that return 1 act tanh(s_0), those that return 0 act -0.9."""
     generator = np.random.default_rng(0)
     obs, good = generator.normal(size=(400, 2)), np.arange(400) < 100
     action = np.where(good, np.tanh(obs[:, 0]), -0.9)[:, None]

@@ -66,7 +66,7 @@ def test_expectile_loss_by_hand_plain_jitted_and_over_seeds() -> None:
 
 
 def test_half_an_expectile_is_the_mean_and_more_is_above_it() -> None:
-    """The minimising v over samples 0, 0, 0, 4: their mean 1 at 0.5, and (0.9 * 4) / (0.9 + 0.3) = 3 at 0.9."""
+    """The minimizing v over samples 0, 0, 0, 4: their mean 1 at 0.5, and (0.9 * 4) / (0.9 + 0.3) = 3 at 0.9."""
     samples, grid = jnp.array([0.0, 0.0, 0.0, 4.0]), jnp.linspace(0, 4, 4001)
 
     def best(tau: float) -> float:

@@ -71,7 +71,7 @@ def test_target_by_hand() -> None:
 
 def test_penalty_lowers_model_rows_by_beta_std_outside_the_discount() -> None:
     y, metrics = values(config(), members_disagree_by(2.0))
-    # std of (s_0, s_0 + 2 a) is sqrt(2) a: the terminal row is penalised too, since beta p is not discounted.
+    # std of (s_0, s_0 + 2 a) is sqrt(2) a: the terminal row is penalized too, since beta p is not discounted.
     expected = np.array([10 + 0.99 * 1, 10 + 0.99 * 2, 10 + 0.99 * 3 - 2 * np.sqrt(2) / 2, 10 - 2 * np.sqrt(2)])
     np.testing.assert_allclose(y, expected, rtol=1e-5)
     np.testing.assert_allclose(metrics["penalty"], (np.sqrt(2) / 2 + np.sqrt(2)) / 2, rtol=1e-5)

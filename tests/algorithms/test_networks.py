@@ -1,4 +1,4 @@
-"""The networks, the policy's law, and the optimiser state beside the weights."""
+"""The networks, the policy's law, and the optimizer state beside the weights."""
 
 import jax
 import jax.numpy as jnp
@@ -111,7 +111,7 @@ def test_polyak_moves_by_tau() -> None:
     np.testing.assert_allclose(moved["w"], [0.1, 9.0], rtol=1e-6)
 
 
-def test_a_step_is_the_optimisers_step() -> None:
+def test_a_step_is_the_optimizers_step() -> None:
     optimizer = optax.adam(0.1)
     state = Trained.create({"w": jnp.array([1.0, 2.0])}, optimizer)
     stepped = state.step({"w": jnp.array([0.5, -3.0])}, optimizer)

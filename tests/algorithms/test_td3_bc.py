@@ -1,4 +1,4 @@
-"""TD3+BC: losses by hand, delayed actor and targets, normalised observations, and what it learns."""
+"""TD3+BC: losses by hand, delayed actor and targets, normalized observations, and what it learns."""
 
 from typing import Any
 
@@ -68,7 +68,7 @@ def test_target_actions_are_smoothed_within_both_clips() -> None:
     np.testing.assert_allclose(td3_bc.smoothed_action(action, noise, 0.5), [0.5, 1.0, -1.0, 0.1], rtol=1e-6)
 
 
-def test_observations_are_standardised_with_a_margin_for_training_and_acting() -> None:
+def test_observations_are_standardized_with_a_margin_for_training_and_acting() -> None:
     algorithm, rows = make(), data()
     state: TD3BCState = algorithm.init(KEY, rows, None)
     obs = np.asarray(rows.transitions.obs)

@@ -242,7 +242,7 @@ def test_a_seed_alone_equals_itself_in_a_batch(name: str) -> None:
     """To rounding, after sixteen steps: the draws are the same, the sums are not always added in the same order.
 
     XLA chooses how to split a matrix product by its shape, and a batch of seeds has another shape than one seed. On CPU
-    behaviour cloning comes out bit-equal and the actor-critics differ by 1e-7 to 1e-5 of a weight.
+    behavior cloning comes out bit-equal and the actor-critics differ by 1e-7 to 1e-5 of a weight.
     """
     together, _ = batch_run(name)
     alone, _ = case(name).run(1)

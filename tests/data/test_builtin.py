@@ -19,7 +19,7 @@ pytestmark = pytest.mark.medium  # it compiles
 
 HOPPER = ROBOTS["hopper"]
 MEDIUM = get_task("hopper-medium")
-RETURNS = {10: 50.0, 20: 400.0, 30: 1412.0, 40: 1500.0, 50: 3000.0}  # normalised: 2, 13, 44, 47, 93
+RETURNS = {10: 50.0, 20: 400.0, 30: 1412.0, 40: 1500.0, 50: 3000.0}  # normalized: 2, 13, 44, 47, 93
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_pack_needs_snapshots(tmp_path: Path) -> None:
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no behaviour policies for hopper"):
+    with pytest.raises(UserError, match="no behavior policies for hopper"):
         load_builtin(MEDIUM, 100, weights=tmp_path)
 
 

@@ -83,7 +83,7 @@ def test_returns_are_those_of_the_first_episodes() -> None:
 
 
 def d4rl_policy(path: Path) -> Behavior:
-    """A behaviour policy that is stored in a D4RL file, as weights of our actor."""
+    """A behavior policy that is stored in a D4RL file, as weights of our actor."""
     with np.load(path) as archive:
         heads = [
             np.concatenate([archive[f"{head}__{part}"] for head in ("last_fc", "last_fc_log_std")])

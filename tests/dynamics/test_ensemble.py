@@ -64,7 +64,7 @@ def test_forward_equals_a_loop_over_members() -> None:
         np.testing.assert_allclose(logvar[member], expected_logvar, rtol=1e-4, atol=1e-5)
 
 
-def test_predict_standardises_inputs_alone() -> None:
+def test_predict_standardizes_inputs_alone() -> None:
     """Means and deviations are in raw units: only x = (s, a) is scaled."""
     weights = init_weights(TINY, 3, 2, jax.random.key(1))
     scaler = Normalizer(jnp.array([1.0, -2.0, 0.0, 0.5, 0.0]), jnp.array([2.0, 0.1, 1.0, 1.0, 3.0]))

@@ -125,6 +125,10 @@ def test_chunks_are_equal_and_no_larger_than_the_limit(rows: int, parts: int) ->
     assert rows // parts <= rollouts.CHUNK
 
 
+def test_a_prime_number_of_rows_is_not_rolled_out_one_by_one() -> None:
+    assert rollouts._chunks(10_007) == 1
+
+
 def labelled(elites: list[int]) -> Ensemble:
     """Member i predicts reward i and a step of i in every state, with deviation exp(i - 8)."""
     count, width = 5, 3

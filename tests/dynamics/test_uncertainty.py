@@ -124,7 +124,7 @@ def test_inequalities() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_certain_members_that_agree_are_not_penalised(name: PenaltyName) -> None:
+def test_certain_members_that_agree_are_not_penalized(name: PenaltyName) -> None:
     mean = jnp.broadcast_to(jnp.array([0.5, 0.25, 8.0, -2.0]), (7, 3, 4))
     prediction, member = Prediction(mean, jnp.zeros_like(mean)), jnp.zeros(3, jnp.int32)
     np.testing.assert_allclose(measure(name, prediction, member), 0.0, atol=1e-5)

@@ -143,7 +143,7 @@ def close(found: Array, expected: list[float], tolerance: float = 0.1) -> None:
 
 
 def test_a_constant_reward_is_the_value() -> None:
-    """The critic's loss and optimiser."""
+    """The critic's loss and optimizer."""
     close(q_at(train(value_rows([0, 0], [1, 1], [0, 0], [0, 0])), [0, 0], [-0.5, 0.5]), [1, 1])
 
 

@@ -41,8 +41,8 @@ TINY_MOPO: dict[str, object] = {
 
 def make(algorithm: str = "bc", steps: int = 40, seeds: tuple[int, ...] = (0, 1), **changes: Any) -> Job:
     overrides = {"bc": TINY_BC, "mopo": TINY_MOPO}[algorithm]
-    settings: dict[str, Any] = {"source": "synthetic", "size": 500, "evaluate_every": 10, "episodes": 2}
-    return make_job(algorithm, "hopper-medium", steps=steps, overrides=overrides, **settings | {"seeds": seeds} | changes)
+    settings: dict[str, Any] = {"source": "synthetic", "size": 500, "evaluate_every": 10, "episodes": 2, "seeds": seeds}
+    return make_job(algorithm, "hopper-medium", steps=steps, overrides=overrides, **settings | changes)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -106,7 +106,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], se
 
 
 def exploding(seed_to_break: Callable[[Key], Array]) -> Definition:
-    """Behaviour cloning whose loss becomes NaN on the chosen seeds once the optimiser has taken 25 steps."""
+    """Behavior cloning whose loss becomes NaN on the chosen seeds once the optimizer has taken 25 steps."""
     base = registry.definitions()["bc"]
 
     def build(problem: Any, config: Any, steps: int) -> Algorithm:
