@@ -65,7 +65,7 @@ class Proposals(NamedTuple):
 
 def policy_draws(system: SAC, actor: Params, obs: Array, count: int, key: Key) -> Draws:
     """`count` actions of the policy for each of obs [B, d]; the network runs once for a state."""
-    law = tanh_gaussian(*system.actor.apply({"params": actor}, obs))
+    law = tanh_gaussian(*sac.policy_parameters(system, actor, obs))
     return Draws(*law.sample_and_log_prob(seed=key, sample_shape=(count,)))
 
 

@@ -22,6 +22,7 @@ from offline_mbrl.algorithms.networks import (
     MLP,
     Params,
     Trained,
+    apply,
     cosine_adam,
     critic_ensemble,
     init_params,
@@ -115,14 +116,14 @@ def build(problem: Problem, config: IQLConfig, steps: int) -> Algorithm:
     value_optimizer, critic_optimizer = optax.adam(config.value_lr), optax.adam(config.critic_lr)
 
     def pi(params: Params, obs: Array) -> tuple[Array, Array]:
-        mean, log_std = actor.apply({"params": params}, obs)
-        return jnp.asarray(mean), jnp.asarray(log_std)
+        mean, log_std = apply(actor, params, obs)
+        return mean, log_std
 
     def v_value(params: Params, obs: Array) -> Array:
-        return jnp.asarray(value.apply({"params": params}, obs)).squeeze(-1)
+        return apply(value, params, obs).squeeze(-1)
 
     def q_values(params: Params, obs: Array, action: Array) -> Array:
-        return jnp.asarray(critic.apply({"params": params}, obs, action))
+        return apply(critic, params, obs, action)
 
     def init(key: Key, data: Data, ensemble: Ensemble | None) -> IQLState:
         critic_params = init_params(critic, stream(key, "critic"), problem.obs_dim, problem.action_dim)

@@ -140,7 +140,7 @@ def adversary_loss(
 def advantage(system: SAC, learner: SACState, rows: Transition) -> Array:
     """A = r + gamma discount min_k Q_k(s', tanh mean pi(s')) - min_k Q_k(s, a), by the online critics: [B]."""
     actor, critic = learner.actor.params, learner.critic.params
-    next_action = jnp.tanh(system.actor.apply({"params": actor}, rows.next_obs)[0])
+    next_action = jnp.tanh(sac.policy_parameters(system, actor, rows.next_obs)[0])
     next_value = sac.q_values(system, critic, rows.next_obs, next_action).min(axis=0)
     value = sac.q_values(system, critic, rows.obs, rows.action).min(axis=0)
     return rows.reward + system.config.discount * rows.discount * next_value - value

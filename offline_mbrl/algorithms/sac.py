@@ -101,20 +101,20 @@ def init(sac: SAC, key: Key) -> SACState:
 
 def policy_parameters(sac: SAC, actor: Params, obs: Array) -> tuple[Array, Array]:
     """Mean and log standard deviation of the pre-squash Gaussian: [..., m] each."""
-    mean, log_std = sac.actor.apply({"params": actor}, obs)
-    return jnp.asarray(mean), jnp.asarray(log_std)
+    mean, log_std = apply(sac.actor, actor, obs)
+    return mean, log_std
 
 
 def sample_action(sac: SAC, actor: Params, obs: Array, key: Key) -> tuple[Array, Array]:
     """a ~ pi(.|s), reparametrized, and log pi(a|s): [..., m] and [...]."""
-    action, log_prob = tanh_gaussian(*apply(sac.actor, actor, obs)).sample_and_log_prob(seed=key)
+    action, log_prob = tanh_gaussian(*policy_parameters(sac, actor, obs)).sample_and_log_prob(seed=key)
     return action, log_prob
 
 
 def act(sac: SAC, actor: Params, obs: Array, key: Key, deterministic: bool) -> Array:
     """tanh(mean) or a sample of the policy, for observations [..., d]."""
     if deterministic:
-        return jnp.tanh(apply(sac.actor, actor, obs)[0])
+        return jnp.tanh(policy_parameters(sac, actor, obs)[0])
     return sample_action(sac, actor, obs, key)[0]
 
 

@@ -17,6 +17,7 @@ from offline_mbrl.algorithms.networks import (
     DeterministicActor,
     Params,
     Trained,
+    apply,
     critic_ensemble,
     init_params,
     one_of,
@@ -92,10 +93,10 @@ def build(problem: Problem, config: TD3BCConfig, steps: int) -> Algorithm:
     actor_optimizer, critic_optimizer = optax.adam(config.actor_lr), optax.adam(config.critic_lr)
 
     def pi(params: Params, obs: Array) -> Array:
-        return jnp.asarray(actor.apply({"params": params}, obs))
+        return apply(actor, params, obs)
 
     def q_values(params: Params, obs: Array, action: Array) -> Array:
-        return jnp.asarray(critic.apply({"params": params}, obs, action))
+        return apply(critic, params, obs, action)
 
     def init(key: Key, data: Data, ensemble: Ensemble | None) -> TD3BCState:
         actor_params = init_params(actor, stream(key, "actor"), problem.obs_dim)
