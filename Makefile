@@ -17,13 +17,13 @@ bench: $(READY) ## Train BC and MOPO on hopper; write the table and the curves t
 	$(BIN)/offline-mbrl sweep experiments/bench.toml --out results/bench
 
 test: $(DEV) ## All tests but the slow ones, the fastest first
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "not slow"
 
 test-fast: $(DEV) ## The tests that neither compile nor train; stops at the first failure
 	$(BIN)/python -m pytest -x -m "not medium and not slow and not gpu"
 
 test-slow: $(DEV) ## Only the slow tests
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto -m slow
 
 lint: $(DEV) ## Check rules and format with ruff
 	$(BIN)/python -m ruff check .

@@ -1,7 +1,8 @@
 """Order of the tests and what they share."""
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,11 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder of D4RL files at {folder}; set OFFLINE_MBRL_SHARED")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_compiled_programs() -> Iterator[None]:
+    """Drop a module's compiled programs after it: each holds memory maps, of which a process may have 65,530."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
