@@ -15,16 +15,19 @@ from offline_mbrl.tasks import LEVELS, TASKS, Robot
 MEASURED_ROWS = 100_000
 
 
-def write_card(robot: Robot, commit: str, rows: int = MEASURED_ROWS, weights: Path = WEIGHTS) -> Path:
-    """Generates `rows` rows of every level and writes `<weights>/<robot>.md`; `commit` is the code that trained."""
+def write_card(robot: Robot, commit: str, settings: str, rows: int = MEASURED_ROWS, weights: Path = WEIGHTS) -> Path:
+    """Generates `rows` rows of every level and writes `<weights>/<robot>.md`.
+
+    `commit` is the code that trained, `settings` says in words what was not its default.
+    """
     tasks = [TASKS[f"{robot.name}-{level}"] for level in LEVELS]
     summaries = {task.name: summarize(load_builtin(task, rows, weights=weights)) for task in tasks}
     path = weights / f"{robot.name}.md"
-    write_text(path, card(robot, load_behaviors(robot, weights), summaries, commit))
+    write_text(path, card(robot, load_behaviors(robot, weights), summaries, commit, settings))
     return path
 
 
-def card(robot: Robot, behaviors: Behaviors, summaries: Mapping[str, Summary], commit: str) -> str:
+def card(robot: Robot, behaviors: Behaviors, summaries: Mapping[str, Summary], commit: str, settings: str) -> str:
     """The card's Markdown; `summaries` by task name."""
     medium, expert = behaviors.steps[behaviors.medium], behaviors.steps[behaviors.expert]
     return "\n".join(
@@ -32,7 +35,7 @@ def card(robot: Robot, behaviors: Behaviors, summaries: Mapping[str, Summary], c
             f"# Builtin data of {robot.name}",
             "",
             f"Made by `offline-mbrl data collect {robot.name}` (online soft actor-critic, commit `{commit}`) under",
-            "`d4rl-v2` physics: the bodies' inertials as the MuJoCo of the D4RL data computed them.",
+            f"`d4rl-v2` physics: the bodies' inertials as the MuJoCo of the D4RL data computed them. {settings}",
             "Data are generated from the policies on first use; they are not D4RL's and share no column with it.",
             "",
             "| policy | environment steps of training | normalized score of stochastic episodes |",

@@ -20,12 +20,13 @@ def test_a_card_states_the_measured_numbers() -> None:
         digest="abc",
     )
     facts = Summary(100_000, 211, 200, 10, 470.0, 1400.0, 300.0, (0.0,) * 5, 43.6, 9.2)
-    text = card(ROBOTS["hopper"], behaviors, {"hopper-medium": facts}, "0123abcd")
+    text = card(ROBOTS["hopper"], behaviors, {"hopper-medium": facts}, "0123abcd", "Batch size 128.")
     assert "| medium (D4RL's level: 44) | 200,000 | 44.0 ± 0.0 (100 episodes) |" in text
     assert "| expert | 900,000 | 100.0 ± 0.0 (100 episodes) |" in text
     assert "10,000 (1), 200,000 (44)." in text
     assert "| hopper-medium | 1,000,000 | 100,000 | 210 | 470 | 43.6 ± 9.2 |" in text
     assert "`0123abcd`" in text
+    assert "Batch size 128." in text
 
 
 def test_the_histogram_is_a_picture(tmp_path: Path) -> None:
