@@ -82,7 +82,12 @@ def test_a_failed_export_leaves_no_folder(dataset: Dataset, tmp_path: Path, monk
     assert minari.list_local_datasets() == {}
 
 
-def test_a_set_that_cannot_be_had_is_named() -> None:
+@pytest.mark.parametrize("trouble", [OSError("no such set"), RuntimeError("name or service not known\nand more")])
+def test_a_set_that_cannot_be_had_is_named(trouble: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(*args: object, **options: object) -> None:
+        raise trouble
+
+    monkeypatch.setattr(minari, "load_dataset", load_dataset)
     with pytest.raises(UserError, match=r"cannot get Minari set mujoco/hopper/random-v0 .*--source minari:ID"):
         load("hopper-random", "minari")
 
