@@ -19,8 +19,8 @@ bench: $(READY) ## Train BC and MOPO on hopper; write the table and the curves t
 test: $(DEV) ## All tests but the slow ones, the fastest first
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
-test-fast: $(DEV) ## The tests that neither compile nor train; stops at the first failure
-	$(BIN)/python -m pytest -x -m "not medium and not slow and not gpu"
+test-fast: $(DEV) ## The quick tests of the spine; stops at the first failure
+	$(BIN)/python -m pytest -n auto -x -m "not medium and not slow and not gpu"
 
 test-slow: $(DEV) ## Only the slow tests
 	$(BIN)/python -m pytest -n auto -m slow

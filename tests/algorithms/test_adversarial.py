@@ -16,6 +16,8 @@ from offline_mbrl.algorithms.networks import Params
 from offline_mbrl.errors import UserError
 from offline_mbrl.types import Array, Data, Problem, Transition
 
+pytestmark = pytest.mark.medium
+
 PROBLEM = Problem(3, 2, lambda obs: obs[..., 0] > 2.0)
 
 

@@ -19,6 +19,8 @@ from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.types import Array, Data, Metrics, Problem, Transition
 
+pytestmark = pytest.mark.medium
+
 PROBLEM = Problem(2, 1, lambda obs: obs[..., 0] > 1.0)
 TINY = {"hidden": (8, 8), "batch_size": 8, "capacity": 64, "horizon": 3}
 
@@ -126,7 +128,6 @@ def played() -> dict[str, tuple[ARMORState, Metrics]]:
     return {"begun": (begun, {}), "warm": warm, "later": run(algorithm, warm[0], data, 5, first=4)}
 
 
-@pytest.mark.medium
 def test_the_reference_is_the_policy_at_the_end_of_the_warm_start(
     played: dict[str, tuple[ARMORState, Metrics]],
 ) -> None:
@@ -137,7 +138,6 @@ def test_the_reference_is_the_policy_at_the_end_of_the_warm_start(
     assert not equal(later.reference, later.game.learner.actor.params)
 
 
-@pytest.mark.medium
 def test_the_model_plays_after_the_warm_start_only(played: dict[str, tuple[ARMORState, Metrics]]) -> None:
     begun, warm, later = (played[name][0].world.weights for name in ("begun", "warm", "later"))
     assert equal(begun, warm)
@@ -145,7 +145,6 @@ def test_the_model_plays_after_the_warm_start_only(played: dict[str, tuple[ARMOR
     assert equal((warm.min_logvar, warm.max_logvar), (later.min_logvar, later.max_logvar))
 
 
-@pytest.mark.medium
 def test_pairs_are_of_living_states_and_grow_by_one_step_each(played: dict[str, tuple[ARMORState, Metrics]]) -> None:
     begun, warm, later = (played[name][0].pairs for name in ("begun", "warm", "later"))
     assert int(begun.size) == 16  # before the first update: B pairs of each policy
@@ -155,13 +154,11 @@ def test_pairs_are_of_living_states_and_grow_by_one_step_each(played: dict[str, 
     assert not np.asarray(PROBLEM.terminates(jnp.asarray(written))).any()
 
 
-@pytest.mark.medium
 def test_metrics_are_finite(played: dict[str, tuple[ARMORState, Metrics]]) -> None:
     assert all(np.isfinite(value) for value in played["later"][1].values())
     assert {"model_nll", "reward_error", "critic_loss", "pessimism"} <= set(played["later"][1])
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize("reference", ["behavior", "none"])
 def test_without_the_model_it_is_atac_step_for_step(reference: str) -> None:
     """Through the warm start and into the game, with relative and with absolute pessimism."""
@@ -178,7 +175,6 @@ def test_without_the_model_it_is_atac_step_for_step(reference: str) -> None:
     assert equal(left.world.weights, push_right().weights)
 
 
-@pytest.mark.medium
 def test_a_fixed_model_stays_as_it_was_fitted() -> None:
     algorithm, data = (
         armor.build(PROBLEM, ARMORConfig.model_validate(TINY | {"warm_start": 1, "model": "fixed"}), 20),
@@ -188,7 +184,6 @@ def test_a_fixed_model_stays_as_it_was_fitted() -> None:
     assert equal(state.world.weights, push_right().weights)
 
 
-@pytest.mark.medium
 def test_the_best_member_of_a_larger_fit_is_the_model() -> None:
     one = push_right()
     pair = one.replace(
@@ -200,7 +195,6 @@ def test_the_best_member_of_a_larger_fit_is_the_model() -> None:
     assert equal(state.world.weights, one.weights)
 
 
-@pytest.mark.medium
 def test_a_reference_from_a_file_is_the_one_that_walks(tmp_path: Path) -> None:
     params = init_params(GaussianActor((4,), 1), jax.random.key(5), 2)
     policies.save(tmp_path / "policy.npz", policies.Policy(params, np.zeros(1)))
@@ -236,7 +230,6 @@ def value_inside(world: Ensemble, act: armor.Sampler, params: object, steps: int
     return float(jax.lax.scan(step, start, jax.random.split(jax.random.key(1), steps))[1].mean())
 
 
-@pytest.mark.medium
 def test_the_policy_improves_on_its_reference_under_the_learned_model() -> None:
     problem = Problem(2, 1, lambda obs: jnp.zeros(obs.shape[:-1], bool))
     settings = {"hidden": (16, 16), "batch_size": 32, "capacity": 4096, "warm_start": 200, "bellman_weight": 10.0}

@@ -10,6 +10,8 @@ from offline_mbrl.algorithms.atac import ATACConfig, build
 from offline_mbrl.training.loop import advance_seed
 from offline_mbrl.types import Data, Metrics, Problem, Transition
 
+pytestmark = pytest.mark.medium
+
 PROBLEM = Problem(1, 1, lambda obs: jnp.zeros(obs.shape[:-1], bool))
 
 
@@ -39,7 +41,6 @@ def mean_action(algorithm: Algorithm, state: State) -> float:
 SMALL = {"hidden": (16, 16), "batch_size": 64, "slow_lr": 1e-3, "fast_lr": 3e-3}
 
 
-@pytest.mark.medium
 def test_the_warm_start_clones_and_the_game_improves_within_the_data() -> None:
     data = bandit()
     cloned = trained(ATACConfig(**SMALL, warm_start=599), data, 600)
@@ -50,7 +51,6 @@ def test_the_warm_start_clones_and_the_game_improves_within_the_data() -> None:
     assert all(np.isfinite(value) for value in played[2].values())
 
 
-@pytest.mark.medium
 def test_with_little_weight_on_the_data_the_policy_stays_nearer_to_it() -> None:
     """beta 0: the critic only argues against the policy, whose best answer is to do as the data do."""
     data = bandit()
@@ -60,7 +60,6 @@ def test_with_little_weight_on_the_data_the_policy_stays_nearer_to_it() -> None:
     assert mean_action(*timid) < mean_action(*bold) - 0.1
 
 
-@pytest.mark.medium
 def test_absolute_pessimism_trains_on_start_states() -> None:
     data = bandit(300)
     algorithm, state, metrics = trained(ATACConfig(**SMALL, pessimism="absolute"), data, 44)

@@ -24,6 +24,8 @@ from offline_mbrl.errors import UserError
 from offline_mbrl.tasks import TASKS
 from offline_mbrl.types import Data, Problem, Transition
 
+pytestmark = pytest.mark.medium
+
 PROBLEM = Problem(2, 1, lambda obs: jnp.abs(obs).max(-1) > 50)
 KEY = jax.random.key(11)
 DYNAMICS = {"members": 3, "elites": 2, "hidden": (4,), "weight_decay": (0.0, 0.0)}
@@ -128,7 +130,6 @@ def test_every_preset_resolves_and_traces(preset: str | None) -> None:
     assert all(metric.shape == () for metric in metrics.values())
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize("prior", ["uniform", "previous-prior"])
 def test_a_step_moves_critics_actor_and_copy(prior: str) -> None:
     algorithm = DEFINITION.build(PROBLEM, config(prior=prior, weighting="learned"), 10)

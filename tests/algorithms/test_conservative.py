@@ -13,6 +13,8 @@ from offline_mbrl.algorithms.cql import CQLConfig
 from offline_mbrl.algorithms.networks import action_log_prob
 from offline_mbrl.types import Array, Metrics, Problem, Transition
 
+pytestmark = pytest.mark.medium
+
 PROBLEM = Problem(2, 3, lambda obs: jnp.zeros(obs.shape[:-1], bool))
 KEY = jax.random.key(3)
 GROUPS: tuple[Group, ...] = ("state", "kinds", "batch")
@@ -209,7 +211,6 @@ def test_the_naive_weight_grows_on_the_count_alone() -> None:
     assert steps[0].params > 0 > steps[1].params
 
 
-@pytest.mark.medium
 def test_two_hundred_steps_lower_unseen_actions_below_the_data() -> None:
     # The data's actions are all +0.5 and the Bellman target is 0.
     problem = Problem(2, 1, lambda obs: jnp.zeros(obs.shape[:-1], bool))

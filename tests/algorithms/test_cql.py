@@ -12,6 +12,8 @@ from offline_mbrl.algorithms.presets import preset_names, resolve
 from offline_mbrl.tasks import TASKS
 from offline_mbrl.types import Array, Data, Problem, Transition
 
+pytestmark = pytest.mark.medium
+
 PROBLEM = Problem(2, 1, lambda obs: jnp.zeros(obs.shape[:-1], bool))
 KEY = jax.random.key(5)
 
@@ -67,7 +69,6 @@ def test_after_the_warm_start_the_loss_is_sacs() -> None:
     assert float(found) == pytest.approx(float(expected), rel=1e-6)
 
 
-@pytest.mark.medium
 def test_the_warm_start_ends_on_its_step() -> None:
     # While cloning, the actor's step does not depend on the critics; from the first step after, it does.
     algorithm = DEFINITION.build(PROBLEM, config(warm_start=0.5), 10)
@@ -89,7 +90,6 @@ def test_the_warm_start_ends_on_its_step() -> None:
     assert [critics_matter(step) for step in (0, 4, 5, 9)] == [False, False, True, True]
 
 
-@pytest.mark.medium
 def test_the_learned_weight_moves_and_a_fixed_one_does_not() -> None:
     def weight_after(**settings: object) -> Array:
         algorithm = DEFINITION.build(PROBLEM, config(**settings), 10)

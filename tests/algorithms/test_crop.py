@@ -29,6 +29,8 @@ from offline_mbrl.keys import stream
 from offline_mbrl.tasks import TASKS
 from offline_mbrl.types import Array, Data, Problem, Transition
 
+pytestmark = pytest.mark.medium
+
 PROBLEM = Problem(3, 2, lambda obs: jnp.zeros(obs.shape[:-1], bool))
 WORLD = EnsembleConfig(hidden=(4,), weight_decay=(0.0, 0.0), members=3, elites=2)
 RANGE = RewardRange(jnp.array(-2.0), jnp.array(3.0))
@@ -138,7 +140,6 @@ def test_model_rows_carry_the_reward_elites_mean_without_noise() -> None:
     assert not jnp.allclose(made.reward, plain.reward)
 
 
-@pytest.mark.medium
 def test_data_rows_are_relabelled_once_or_not_at_all() -> None:
     state, data = start(config())
     np.testing.assert_allclose(
@@ -148,7 +149,6 @@ def test_data_rows_are_relabelled_once_or_not_at_all() -> None:
     np.testing.assert_array_equal(untouched.rewards, data.transitions.reward)
 
 
-@pytest.mark.medium
 def test_one_update_is_two_critic_steps_on_rows_of_their_own_and_one_of_the_actor() -> None:
     settings = config(temperature_lr=1e-2)
     algorithm = build(PROBLEM, settings, 10)

@@ -14,6 +14,8 @@ from offline_mbrl.algorithms.networks import GaussianActor, apply, critic_ensemb
 from offline_mbrl.training.loop import advance_seed
 from offline_mbrl.types import Array, Data, Problem, Transition
 
+pytestmark = pytest.mark.medium
+
 PROBLEM = Problem(2, 1, lambda obs: jnp.zeros(obs.shape[:-1], bool))
 TINY = {"hidden": (8, 8), "batch_size": 32, "subsets": 4, "embedding_dim": 2}
 
@@ -148,7 +150,6 @@ def mean_score(state: DROPState, z: Array) -> Array:
     return values.min(axis=0).mean()
 
 
-@pytest.mark.medium
 def test_deploy_finds_the_best_occupied_embedding_and_grad_scores_no_lower() -> None:
     data = behaviors(count=6)
     _, state = train(DROPConfig.model_validate(TINY | {"subsets": 16, "search_steps": 7}), data, 0)
@@ -160,7 +161,6 @@ def test_deploy_finds_the_best_occupied_embedding_and_grad_scores_no_lower() -> 
     assert float(score(state.grad)) > float(score(state.best))
 
 
-@pytest.mark.medium
 def test_without_search_steps_grad_is_best_and_with_one_subset_every_table_is_its_only_row() -> None:
     data = behaviors(count=8)
     algorithm, state = train(DROPConfig.model_validate(TINY | {"search_steps": 0}), data, 0)
@@ -170,7 +170,6 @@ def test_without_search_steps_grad_is_best_and_with_one_subset_every_table_is_it
     np.testing.assert_allclose(actions(algorithm, state, "best"), actions(algorithm, state, "best-ada"), rtol=1e-5)
 
 
-@pytest.mark.medium
 def test_gradients_go_where_they_should() -> None:
     """With nu = 0 the table is moved by cloning alone, as it is when R may not move it."""
     data, steps = behaviors(), 20
@@ -192,7 +191,6 @@ TRAINED = {
 }
 
 
-@pytest.mark.medium
 def test_the_search_finds_the_good_behavior_that_cloning_averages_away() -> None:
     """Reward peaks at action 0.5; the data's mean action is 0."""
     data = behaviors()
@@ -203,7 +201,6 @@ def test_the_search_finds_the_good_behavior_that_cloning_averages_away() -> None
     assert abs(actions(algorithm, state, "best").mean()) < 0.2
 
 
-@pytest.mark.medium
 def test_without_conservatism_the_search_leaves_the_table() -> None:
     """The scores are then believed where no subset lies: the search ends further out, at a higher promise."""
     data, search = behaviors(), {"search_steps": 30, "search_size": 0.1}

@@ -20,6 +20,8 @@ from offline_mbrl.algorithms.presets import resolve
 from offline_mbrl.tasks import TASKS
 from offline_mbrl.types import Array, Data, Problem, Transition
 
+pytestmark = pytest.mark.medium
+
 PROBLEM = Problem(2, 2, lambda obs: jnp.zeros(obs.shape[:-1], bool))
 
 
@@ -123,7 +125,6 @@ def test_critics_in_turn_give_the_same_values_and_gradients() -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), whole, in_turn)
 
 
-@pytest.mark.medium
 def test_memory_grows_with_the_weights_alone() -> None:
     """Beyond its arguments, an update of 400 critics may take no more than one of 50 and a copy of their weights."""
 
@@ -141,7 +142,6 @@ def test_memory_grows_with_the_weights_alone() -> None:
     assert many < 2 * few + 2 * weights
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize("diversity_weight", [0.0, 1.0])
 def test_seed_alone_is_the_seed_in_a_batch(diversity_weight: float) -> None:
     algorithm = build(PROBLEM, config(diversity_weight=diversity_weight), 1)

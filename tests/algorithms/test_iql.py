@@ -14,6 +14,8 @@ from offline_mbrl.algorithms.networks import MLP, Params, critic_ensemble, polya
 from offline_mbrl.keys import stream
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
+pytestmark = pytest.mark.medium
+
 PROBLEM = Problem(3, 2, lambda obs: jnp.zeros(obs.shape[:-1], bool))
 KEY = jax.random.key(0)
 
@@ -177,7 +179,6 @@ def test_actions_are_unsquashed_samples_clipped_to_the_box() -> None:
     assert float((jnp.abs(drawn) == 1.0).mean()) > 0.1
 
 
-@pytest.mark.medium
 def test_the_actors_rate_decays_to_nothing() -> None:
     algorithm, rows = iql.build(PROBLEM, IQLConfig(hidden=(8,), batch_size=16), 5), data()
     step = jax.jit(lambda state, key: algorithm.update(state, algorithm.sample(state, rows, key), key)[0])
@@ -195,7 +196,6 @@ def test_the_actors_rate_decays_to_nothing() -> None:
     ).any()
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize(("inverse_temperature", "expected"), [(0.0, 0.0), (10.0, 0.6)])
 def test_the_policy_prefers_the_better_actions_of_the_data(inverse_temperature: float, expected: float) -> None:
     """A bandit whose data act -0.6 or 0.6 and are paid a: without a temperature it clones their mean."""

@@ -15,6 +15,8 @@ from offline_mbrl.keys import stream
 from offline_mbrl.tasks import TASKS
 from offline_mbrl.types import Array, Problem, Transition
 
+pytestmark = pytest.mark.medium
+
 PROBLEM = Problem(2, 1, lambda obs: jnp.zeros(obs.shape[:-1], bool))
 KEY = jax.random.key(7)
 

@@ -20,6 +20,8 @@ from offline_mbrl.dynamics.ensemble import Ensemble, Layer, Prediction, Weights,
 from offline_mbrl.tasks import TASKS
 from offline_mbrl.types import Data, Problem, Transition
 
+pytestmark = pytest.mark.medium
+
 PROBLEM = Problem(2, 1, lambda obs: obs[..., 0] > 100)
 KEY = jax.random.key(2)
 
@@ -108,7 +110,6 @@ def test_known_steps_keep_the_tasks_own_termination() -> None:
     np.testing.assert_allclose(step.reward, 1.0, atol=1e-4)
 
 
-@pytest.mark.medium
 def test_a_run_imagines_in_the_pessimistic_mdp() -> None:
     settings = config(threshold_scale=0.0, halt_penalty=50.0)
     algorithm = DEFINITION.build(PROBLEM, settings, 10)

@@ -13,6 +13,8 @@ from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, Layer, Weig
 from offline_mbrl.errors import UserError
 from offline_mbrl.types import Array, Problem, Transition
 
+pytestmark = pytest.mark.medium
+
 PROBLEM = Problem(2, 1, lambda obs: jnp.zeros(obs.shape[:-1], bool))
 CONFIG = BranchedConfig(hidden=(), batch_size=4, rollout_batch=1, horizon=1)
 SYSTEM = sac.make(PROBLEM, CONFIG, 1)

@@ -32,6 +32,8 @@ from offline_mbrl.dynamics.rollout import ensemble_model
 from offline_mbrl.tasks import TASKS
 from offline_mbrl.types import Array, Data, Problem, Transition
 
+pytestmark = pytest.mark.medium
+
 PROBLEM = Problem(2, 1, lambda obs: obs[..., 0] > 100)
 KEY = jax.random.key(4)
 DYNAMICS = {"members": 3, "elites": 2, "hidden": (8,), "weight_decay": (1e-4, 1e-4), "batch_size": 32}
@@ -109,7 +111,6 @@ def test_advantage_by_hand() -> None:
     np.testing.assert_allclose(advantage(system, learner, batch), [3 + 0.5 * 4 - 2, 3 - 2], rtol=1e-6)
 
 
-@pytest.mark.medium
 def test_without_weight_the_gradient_is_maximum_likelihoods() -> None:
     settings = config(adversary_weight=0.0)
     world = ensemble(settings)
@@ -136,7 +137,6 @@ def test_the_adversary_makes_good_outcomes_less_likely() -> None:
     assert float(metrics["adversary_loss"]) == pytest.approx(0.0, abs=1e-5)  # both outcomes are equally likely
 
 
-@pytest.mark.medium
 def test_members_that_are_no_elites_feel_the_likelihood_alone() -> None:
     settings = config(adversary_weight=1.0)
     world = ensemble(settings)
@@ -148,7 +148,6 @@ def test_members_that_are_no_elites_feel_the_likelihood_alone() -> None:
     assert same == [False, True, False]
 
 
-@pytest.mark.medium
 def test_no_gradient_goes_through_the_sample() -> None:
     settings = config()
     system, world = sac.make(PROBLEM, settings, 1), ensemble(settings)
@@ -172,7 +171,6 @@ def test_the_model_speaks_the_tasks_units() -> None:
     assert float(found.discount.min()) == 0  # in z-scores nothing comes near the limit of 100
 
 
-@pytest.mark.medium
 def test_a_standardized_fit_is_the_fit_of_standardized_rows() -> None:
     keys = jax.random.key(0)[None]
     settings = config().dynamics.model_copy(update={"max_epochs": 1})
@@ -188,7 +186,6 @@ def state_of(settings: RAMBOConfig, system: sac.SAC, optimizer: optax.GradientTr
     return start.replace(model_opt_state=optimizer.init(start.ensemble.weights))
 
 
-@pytest.mark.medium
 def test_the_adversary_lowers_the_models_value_at_a_bounded_cost_in_likelihood() -> None:
     def trained(weight: float) -> tuple[float, float]:
         settings = config(adversary_weight=weight, adversary_steps=300, adversary_lr=3e-3)
@@ -206,7 +203,6 @@ def test_the_adversary_lowers_the_models_value_at_a_bounded_cost_in_likelihood()
     assert plain_loss < loss < plain_loss + 1.0
 
 
-@pytest.mark.medium
 def test_the_phase_before_the_first_rollouts_leaves_no_trace() -> None:
     algorithm = DEFINITION.build(PROBLEM, config(), 10)
     assert algorithm.refresh is not None
@@ -234,7 +230,6 @@ def test_without_weight_there_is_no_adversary() -> None:
     assert "adversary_loss" not in metrics
 
 
-@pytest.mark.medium
 def test_pre_training_clones_the_data_and_keeps_its_moments() -> None:
     settings = config(pretrain_epochs=60, actor_lr=3e-3, hidden=(32,))
     system = sac.make(PROBLEM, settings, 10)

@@ -15,6 +15,8 @@ from offline_mbrl.keys import stream
 from offline_mbrl.training.loop import compile_program
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
+pytestmark = pytest.mark.medium
+
 PROBLEM = Problem(3, 2, lambda obs: jnp.zeros(obs.shape[:-1], bool))
 KEY = jax.random.key(0)
 
@@ -143,7 +145,6 @@ def test_only_the_first_critic_moves_the_actor() -> None:
     assert differ(with_critic(0).actor.opt_state, plain.actor.opt_state)
 
 
-@pytest.mark.medium
 def test_a_million_steps_are_a_million_critic_steps_and_half_as_many_of_the_actor() -> None:
     program = compile_program(make(), 10)
     state = program.init(KEY[None], data(), None)
@@ -152,7 +153,6 @@ def test_a_million_steps_are_a_million_critic_steps_and_half_as_many_of_the_acto
     assert state.actor.opt_state[0].count.tolist() == [5]
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize(("value_weight", "expected"), [(0.0, 0.0), (2.5, 0.5)])
 def test_it_leaves_the_mean_of_the_data_for_better_actions(value_weight: float, expected: float) -> None:
     """A bandit: uniform data actions, reward -(a - 0.5)^2. Without the value it clones their mean, 0; with it a > 0.

@@ -23,6 +23,8 @@ from offline_mbrl.dynamics.conservative_reward import (
 from offline_mbrl.dynamics.ensemble import Layer, init_layers
 from offline_mbrl.types import Array, Transition
 
+pytestmark = pytest.mark.medium
+
 RANGE = RewardRange(jnp.array(-1.0), jnp.array(3.0))
 TINY = RewardConfig(hidden=(4,), members=3, elites=2, batch_size=16, random_actions=2, max_epochs=3)
 
@@ -137,7 +139,6 @@ def test_members_that_never_improve_stop_after_their_patience() -> None:
     assert model.epochs == 4
 
 
-@pytest.mark.medium
 def test_seeds_stop_on_their_own_and_agree_with_training_alone() -> None:
     config = TINY.model_copy(update={"patience": 1, "improvement": 0.1, "max_epochs": 60})
     rows, keys = data(60), jax.random.split(jax.random.key(3), 4)
@@ -154,7 +155,6 @@ def test_seeds_stop_on_their_own_and_agree_with_training_alone() -> None:
     )
 
 
-@pytest.mark.medium
 def test_elites_are_the_best_members_and_relabelling_takes_their_mean() -> None:
     rows = data(50)
     model = jax.jit(lambda key: fit_reward(TINY, rows, key))(jax.random.key(0))
@@ -167,14 +167,12 @@ def test_elites_are_the_best_members_and_relabelling_takes_their_mean() -> None:
     assert relabel(model, rows).max() <= rows.reward.max()
 
 
-@pytest.mark.medium
 def test_rewards_that_are_all_equal_do_no_harm() -> None:
     rows = data(40)._replace(reward=jnp.full(40, 2.0))
     model = jax.jit(lambda key: fit_reward(TINY, rows, key))(jax.random.key(0))
     assert jnp.isfinite(relabel(model, rows)).all()
 
 
-@pytest.mark.medium
 def test_learned_bias_is_that_of_the_known_density() -> None:
     """Actions of density (1 + 0.8 a) / 2: rare ones are biased down by more, and nothing is without conservatism."""
     draw, n, beta = np.random.default_rng(0), 6000, 0.4
