@@ -5,25 +5,24 @@ SAC on data and branched model rollouts whose reward is lowered by the model's u
     r~ = r - lambda u(s, a).
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 from pydantic import Field
 
-from offline_mbrl.algorithms import branched, sac
+from offline_mbrl.algorithms import branched
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition
-from offline_mbrl.algorithms.branched import BranchedConfig
+from offline_mbrl.algorithms.branched import BranchedConfig, BranchedState
 from offline_mbrl.algorithms.networks import Trained
-from offline_mbrl.algorithms.sac import SACState
 from offline_mbrl.dynamics import ring
 from offline_mbrl.dynamics.ensemble import Ensemble
-from offline_mbrl.dynamics.ring import Ring
 from offline_mbrl.dynamics.rollout import Rollout, ensemble_model, flatten
 from offline_mbrl.dynamics.uncertainty import PENALTIES, PenaltyName
-from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
+from offline_mbrl.errors import UserError
+from offline_mbrl.types import Array, Data, Key, Metrics, Problem
 
 
 class MOPOConfig(BranchedConfig):
@@ -36,12 +35,9 @@ class MOPOConfig(BranchedConfig):
     penalty_lr: float = Field(0.01, gt=0, description="Adam rate of log lambda under automatic tuning")
 
 
-class MOPOState(struct.PyTreeNode):
-    """An actor-critic, the fitted world, what was imagined in it, and the penalty's weight."""
+class MOPOState(BranchedState):
+    """A branched actor-critic's state, and the penalty's weight."""
 
-    learner: SACState
-    ensemble: Ensemble
-    imagined: Ring
     log_weight: Trained  # log lambda
 
 
@@ -74,24 +70,21 @@ def tune(
 
 
 def build(problem: Problem, config: MOPOConfig, steps: int) -> Algorithm:
-    """MOPO's functions for a run of `steps` gradient steps."""
-    system = sac.make(problem, config, steps)
+    """MOPO's functions for a run of `steps` gradient steps; `UserError` where lambda is tuned from 0."""
+    if config.tuning == "automatic" and not config.penalty_weight:
+        raise UserError("mopo tunes the logarithm of penalty_weight, which cannot start at 0; set it above 0")
+    base = branched.build(problem, config, steps)
     penalty = PENALTIES[config.penalty]
     weight_optimizer = optax.adam(config.penalty_lr)
 
     def init(key: Key, data: Data, ensemble: Ensemble | None) -> MOPOState:
-        assert ensemble is not None, "MOPO needs a fitted ensemble"
-        log_weight = jnp.log(jnp.float32(config.penalty_weight))
-        return MOPOState(
-            learner=sac.init(system, key),
-            ensemble=ensemble,
-            imagined=branched.empty_ring(config, problem),
-            log_weight=Trained.create(log_weight, weight_optimizer),
-        )
+        start: BranchedState = base.init(key, data, ensemble)
+        log_weight = Trained.create(jnp.log(jnp.float32(config.penalty_weight)), weight_optimizer)
+        return MOPOState(start.learner, start.ensemble, start.imagined, log_weight)
 
     def refresh(state: MOPOState, data: Data, key: Key) -> tuple[MOPOState, Metrics]:
         model = ensemble_model(state.ensemble, problem.terminates, penalty)
-        policy = lambda obs, key: sac.act(system, state.learner.actor.params, obs, key, deterministic=False)  # noqa: E731
+        policy = lambda obs, key: base.act(state, obs, key, False)  # noqa: E731
         made = branched.branch(config, model, policy, data, key)
         log_weight, weight = state.log_weight, jnp.full(config.horizon, config.penalty_weight)
         if config.tuning == "automatic":
@@ -102,17 +95,7 @@ def build(problem: Problem, config: MOPOConfig, steps: int) -> Algorithm:
         metrics = branched.rollout_metrics(made) | {"penalty_weight": weight[-1]}
         return state.replace(imagined=imagined, log_weight=log_weight), metrics
 
-    def sample(state: MOPOState, data: Data, key: Key) -> Transition:
-        return branched.mixed_batch(config, state.imagined, data, key)
-
-    def update(state: MOPOState, batch: Transition, key: Key) -> tuple[MOPOState, Metrics]:
-        learner, metrics = sac.update(system, state.learner, batch, key)
-        return state.replace(learner=learner), metrics
-
-    def act(state: MOPOState, obs: Array, key: Key, deterministic: bool) -> Array:
-        return sac.act(system, state.learner.actor.params, obs, key, deterministic)
-
-    return Algorithm(init, sample, update, act, refresh, config.rollout_every)
+    return replace(base, init=init, refresh=refresh)
 
 
 DEFINITION = Definition(

@@ -14,6 +14,7 @@ from offline_mbrl.algorithms.networks import Trained
 from offline_mbrl.data.normalizer import Normalizer
 from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, init_weights
 from offline_mbrl.dynamics.rollout import Rollout
+from offline_mbrl.errors import UserError
 from offline_mbrl.types import Array, Data, Metrics, Problem, Transition
 
 TINY = EnsembleConfig(members=3, elites=2, hidden=(8,), weight_decay=(0.0, 0.0))
@@ -147,3 +148,8 @@ def test_presets_hold_the_published_values() -> None:
         assert isinstance(config, MOPOConfig)
         assert (config.horizon, config.penalty_weight) == (horizon, weight), task
         assert (config.rollout_batch, config.rollout_every, config.retain, config.real_rows) == (50_000, 1000, 5, 12)
+
+
+def test_tuning_cannot_start_at_zero() -> None:
+    with pytest.raises(UserError, match="cannot start at 0"):
+        mopo.build(PROBLEM, MOPOConfig(penalty_weight=0.0, tuning="automatic"), 100)
