@@ -30,7 +30,7 @@ def test_slots_are_gpus_or_shares_of_the_cores(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.medium
 def test_a_sweep_passes_over_a_failed_job_and_skips_finished_ones(tmp_path: Path) -> None:
-    broken = job(1, source="minari:own/absent-v0", size=None)
+    broken = job(1, source="d4rl:absent.hdf5", size=None)
     grid, places = [broken, job(0)], Places(cache=tmp_path / "cache")
     first = run_jobs(grid, tmp_path / "out", places, [Slot()])
     assert first[0].problem is not None
