@@ -331,7 +331,12 @@ def main(options: Options) -> None:
     print("\n".join(f"{name}: {value}" for name, value in about.items()), end="\n\n")
     # One column for each measurement set: the names are long and the sets few.
     names = list(lines[0])
-    print(tabulate([[name, *(line[name] for line in lines)] for name in names], floatfmt=",.4g"))
+    print(tabulate([[name, *(shown(line[name]) for line in lines)] for name in names], disable_numparse=True))
+
+
+def shown(value: object) -> str:
+    """Four digits of a number, other things as they are."""
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":
