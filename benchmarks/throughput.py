@@ -29,7 +29,7 @@ from offline_mbrl.data.dataset import to_device
 from offline_mbrl.data.synthetic import synthetic
 from offline_mbrl.dynamics import fit
 from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig
-from offline_mbrl.dynamics.termination import TERMINATION
+from offline_mbrl.dynamics.termination import problem_of
 from offline_mbrl.evaluation.simulator import Simulator, available_cores
 from offline_mbrl.tasks import Task, get_task
 from offline_mbrl.training.environment import versions
@@ -77,7 +77,7 @@ def peak_flops() -> float:
 
 def set_up(task: Task, seeds: int, rows: int) -> Setup:
     """Synthetic data of the task's shapes, and fresh ensembles: neither contents nor weights move a speed."""
-    problem = Problem(task.robot.obs_dim, task.robot.action_dim, TERMINATION[task.robot.name])
+    problem = problem_of(task.robot)
     keys = jax.vmap(jax.random.key)(jnp.arange(seeds))
     return Setup(task, problem, to_device(synthetic(task, rows)), keys, untrained(EnsembleConfig(), problem, keys))
 

@@ -26,13 +26,13 @@ from offline_mbrl.data.plots import collection_curve
 from offline_mbrl.data.policies import Policy
 from offline_mbrl.dynamics import ring
 from offline_mbrl.dynamics.ring import Ring
-from offline_mbrl.dynamics.termination import TERMINATION
+from offline_mbrl.dynamics.termination import problem_of
 from offline_mbrl.evaluation.simulator import Simulator
 from offline_mbrl.keys import stream
 from offline_mbrl.progress import progress
 from offline_mbrl.tasks import Physics, Robot
 from offline_mbrl.training.checkpoint import Checkpoints
-from offline_mbrl.types import Array, Key, Metrics, Problem, Transition
+from offline_mbrl.types import Array, Key, Metrics, Transition
 
 Floats = NDArray[np.float32]
 Report = Callable[[int, dict[str, float]], None]
@@ -129,8 +129,7 @@ def collect(
     a resumed run is as valid as, but not the same as, one that was never stopped. `report` is called after every epoch.
     """
     config = config or CollectConfig()
-    problem = Problem(robot.obs_dim, robot.action_dim, TERMINATION[robot.name])
-    system = sac.make(problem, config.sac, epochs * config.epoch_steps)
+    system = sac.make(problem_of(robot), config.sac, epochs * config.epoch_steps)
     key = jax.random.key(seed)
     learn_epoch = jax.jit(partial(learn, system, config), donate_argnums=0)
     sample = jax.jit(partial(sac.act, system, deterministic=False))

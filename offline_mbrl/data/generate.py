@@ -7,14 +7,14 @@ over-represent short ones.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_mbrl.algorithms.networks import GaussianActor, Params
+from offline_mbrl.algorithms.networks import GaussianActor, Params, apply
 from offline_mbrl.errors import UserError
 from offline_mbrl.evaluation.simulator import Simulator
 from offline_mbrl.keys import stream
@@ -75,7 +75,7 @@ def _tanh_gaussian(params: Params, obs: Array, key: Key) -> Array:
     layers = params["MLP_0"]
     widths = [layers[f"Dense_{index}"]["bias"].shape[-1] for index in range(len(layers))]
     actor = GaussianActor(tuple(widths[:-1]), widths[-1] // 2)
-    mean, log_std = cast(tuple[Array, Array], actor.apply({"params": params}, obs))
+    mean, log_std = apply(actor, params, obs)
     return jnp.tanh(mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape))
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from offline_mbrl.tasks import RobotName
-from offline_mbrl.types import Array
+from offline_mbrl.tasks import Robot, RobotName
+from offline_mbrl.types import Array, Problem
 
 LIMIT = 100.0
 
@@ -37,3 +37,8 @@ TERMINATION: dict[RobotName, Callable[[Array], Array]] = {
     "hopper": hopper,
     "walker2d": walker2d,
 }
+
+
+def problem_of(robot: Robot) -> Problem:
+    """The static facts of a robot's tasks."""
+    return Problem(robot.obs_dim, robot.action_dim, TERMINATION[robot.name])

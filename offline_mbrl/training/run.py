@@ -27,7 +27,7 @@ from offline_mbrl.data.source import load
 from offline_mbrl.dynamics.ensemble import Ensemble
 from offline_mbrl.dynamics.fit import FitState, fit_shape
 from offline_mbrl.dynamics.store import fit_id, load_or_fit
-from offline_mbrl.dynamics.termination import TERMINATION
+from offline_mbrl.dynamics.termination import problem_of
 from offline_mbrl.errors import UserError
 from offline_mbrl.evaluation.evaluate import evaluate, reset_seeds
 from offline_mbrl.evaluation.simulator import Simulator
@@ -39,7 +39,7 @@ from offline_mbrl.training.checkpoint import Checkpoints
 from offline_mbrl.training.environment import describe
 from offline_mbrl.training.job import Job, Places, claim
 from offline_mbrl.training.loop import Program, compile_program
-from offline_mbrl.types import Data, Key, Problem
+from offline_mbrl.types import Data, Key
 
 CHECKPOINTS = "checkpoints"
 DIVERGENCE = 1e10
@@ -59,11 +59,6 @@ class Divergence:
     def __str__(self) -> str:
         kept = f"last good checkpoint: {self.last_good}" if self.last_good else "no checkpoint before it"
         return f"seed {self.seed} diverged by step {self.step}: {self.quantity} = {self.value}; {kept}"
-
-
-def problem_of(robot: Robot) -> Problem:
-    """The static facts of a robot's tasks."""
-    return Problem(robot.obs_dim, robot.action_dim, TERMINATION[robot.name])
 
 
 @dataclass(frozen=True)
