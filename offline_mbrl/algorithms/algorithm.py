@@ -52,13 +52,19 @@ class Algorithm:
     variants: Mapping[str, Act] = field(default_factory=dict)
 
 
+def no_ensemble(config: Any) -> EnsembleConfig | None:
+    """None: the algorithm has no dynamics model."""
+    return None
+
+
 @dataclass(frozen=True)
 class Definition:
     """How the registry knows an algorithm: every module in this folder that defines `DEFINITION` is one.
 
     `build(problem, config, steps)` gives the functions for a run of `steps` gradient steps; `ensemble(config)` the
-    dynamics ensemble that must be fitted first and is handed to `init`, None for model-free ones. `deviations` lists,
-    one sentence each, what differs from the paper or its official code.
+    dynamics ensemble that must be fitted first and is handed to `init`, or None where that configuration uses none:
+    nothing is fitted then and `init` gets None. `deviations` lists, one sentence each, what differs from the paper or
+    its official code.
     """
 
     name: str
@@ -67,7 +73,7 @@ class Definition:
     equation: str
     config: type[Config]
     build: Callable[[Problem, Any, int], Algorithm]
-    ensemble: Callable[[Any], EnsembleConfig] | None = None
+    ensemble: Callable[[Any], EnsembleConfig | None] = no_ensemble
     deviations: tuple[str, ...] = ()
 
 

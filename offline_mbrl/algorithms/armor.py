@@ -72,22 +72,28 @@ class Walk(struct.PyTreeNode):
     alive: Array  # [P * B] bool
 
 
-class ARMORState(struct.PyTreeNode):
-    """The three players and what they have seen inside M."""
+class World(struct.PyTreeNode):
+    """M and what has been seen inside it."""
 
-    game: GameState
-    world: Ensemble  # M, one member
-    world_opt: optax.OptState
-    reference: Params | None
+    model: Ensemble  # one member
+    opt_state: optax.OptState
     walk: Walk
     pairs: Ring  # D_model: of its rows only (s, a) is read
 
 
+class ARMORState(struct.PyTreeNode):
+    """The players; there is no world where the model is off."""
+
+    game: GameState
+    world: World | None
+    reference: Params | None
+
+
 class ARMORBatch(NamedTuple):
-    """The two minibatches of one step."""
+    """The minibatches of one step."""
 
     real: Transition  # B_r, [B]
-    model: Transition  # B_m, [B], of which only (s, a) is read
+    model: Transition | None  # B_m, [B], of which only (s, a) is read
 
 
 Sampler = Callable[[Params, Array, Key], Array]
@@ -169,52 +175,50 @@ def build(problem: Problem, config: ARMORConfig, steps: int) -> Algorithm:
         optax.clip_by_global_norm(config.model_gradient_norm), restarted_adam(0.0, rate, game.warm_start)
     )
 
-    def walk_actions(state: ARMORState, key: Key) -> Array:
-        mine, *others = jnp.split(state.walk.obs, walkers)
-        actions = [policy(state.game.learner.actor.params, mine, stream(key, "walk"))]
-        actions += [reference_policy(state.reference, obs, stream(key, "walk_reference")) for obs in others]
-        return jnp.concatenate(actions)
-
-    def expand(state: ARMORState, key: Key) -> ARMORState:
+    def step_inside(state: ARMORState, world: World, key: Key) -> World:
         """Steps 7 and 8 of Algorithm 1: one step inside M for each policy; the pairs of living states are kept."""
-        actions = walk_actions(state, key)
-        noise = jax.random.normal(stream(key, "walk_noise"), state.walk.obs.shape)
-        walk, rows = advance(problem, state.world, state.walk, actions, noise)
+        mine, *others = jnp.split(world.walk.obs, walkers)
+        drawn = [policy(state.game.learner.actor.params, mine, stream(key, "walk"))]
+        drawn += [reference_policy(state.reference, obs, stream(key, "walk_reference")) for obs in others]
+        actions, noise = jnp.concatenate(drawn), jax.random.normal(stream(key, "walk_noise"), world.walk.obs.shape)
+        walk, rows = advance(problem, world.model, world.walk, actions, noise)
         # The slots depend on the actions, and so on the batch that moved the actor: otherwise that batch might be read
         # after this write, for which XLA copies the whole ring at every step.
-        kept = state.walk.alive & jnp.isfinite(actions).all(axis=-1)
-        return state.replace(walk=walk, pairs=ring.push(state.pairs, rows, kept))
+        kept = world.walk.alive & jnp.isfinite(actions).all(axis=-1)
+        return world.replace(walk=walk, pairs=ring.push(world.pairs, rows, kept))
+
+    def init_world(ensemble: Ensemble, data: Data, key: Key) -> World:
+        model = ensemble.replace(weights=members(ensemble.weights, ensemble.elites[:1]), elites=jnp.zeros(1, jnp.int32))
+        obs = sample_rows(data.transitions, stream(key, "walk_starts"), config.batch_size).obs
+        return World(
+            model=model,
+            opt_state=world_optimizer.init(model.weights.layers),
+            walk=Walk(jnp.tile(obs, (walkers, 1)), jnp.ones(walkers * config.batch_size, bool)),
+            pairs=ring.empty(config.capacity, problem.obs_dim, problem.action_dim),
+        )
 
     def init(key: Key, data: Data, ensemble: Ensemble | None) -> ARMORState:
-        assert ensemble is not None, "ARMOR needs a fitted model"
-        world = ensemble.replace(weights=members(ensemble.weights, ensemble.elites[:1]), elites=jnp.zeros(1, jnp.int32))
         absolute = config.reference == "none"
         starts = sample_starts(data, stream(key, "starts"), adversarial.STARTS) if absolute else None
         played = adversarial.init(game, key, starts)
         reference = {"behavior": played.learner.actor.params, "file": given[1] if given else None, "none": None}
-        obs = sample_rows(data.transitions, stream(key, "walk_starts"), config.batch_size).obs
-        state = ARMORState(
-            game=played,
-            world=world,
-            world_opt=world_optimizer.init(world.weights.layers),
-            reference=jax.tree.map(jnp.copy, reference[config.reference]),
-            walk=Walk(jnp.tile(obs, (walkers, 1)), jnp.ones(walkers * config.batch_size, bool)),
-            pairs=ring.empty(config.capacity, problem.obs_dim, problem.action_dim),
-        )
-        return expand(state, key)
+        state = ARMORState(played, None, jax.tree.map(jnp.copy, reference[config.reference]))
+        if config.model == "off":
+            return state
+        assert ensemble is not None, "ARMOR needs a fitted model"
+        return state.replace(world=step_inside(state, init_world(ensemble, data, key), key))
 
     def sample(state: ARMORState, data: Data, key: Key) -> ARMORBatch:
         real = sample_rows(data.transitions, key, config.batch_size)
-        return ARMORBatch(real, ring.sample(state.pairs, stream(key, "model"), config.batch_size))
+        if state.world is None:
+            return ARMORBatch(real, None)
+        return ARMORBatch(real, ring.sample(state.world.pairs, stream(key, "model"), config.batch_size))
 
     def tuples(
-        state: ARMORState, layers: tuple[Layer, ...], obs: Array, action: Array, real: Transition, key: Key
+        model: Ensemble, layers: tuple[Layer, ...], obs: Array, action: Array, real: Transition, key: Key
     ) -> tuple[Transition, Array, Metrics]:
-        """D_M at the pairs (s, a), the logged ones first, and E_D(M); the logged tuples and 0 when the model is off."""
-        if config.model == "off":
-            return real, jnp.zeros(()), {}
-        world = state.world.replace(weights=state.world.weights._replace(layers=layers))
-        gaussian = predict_one(world, obs, action)
+        """D_M at the pairs (s, a), the logged ones first, and E_D(M)."""
+        gaussian = predict_one(model.replace(weights=model.weights._replace(layers=layers)), obs, action)
         logged = Prediction(gaussian.mean[: config.batch_size], gaussian.std[: config.batch_size])
         metrics = {"model_nll": transition_error(logged, real), "reward_error": reward_error(logged, real)}
         error = metrics["model_nll"] + metrics["reward_error"] / config.value_scale**2
@@ -231,34 +235,38 @@ def build(problem: Problem, config: ARMORConfig, steps: int) -> Algorithm:
 
     def update(state: ARMORState, batch: ARMORBatch, key: Key) -> tuple[ARMORState, Metrics]:
         played, actor, action_key = state.game, state.game.learner.actor.params, stream(key, "action")
-        real, model = batch
+        (real, model), world = batch, state.world
         obs, pair_action = real.obs, real.action
-        if config.model != "off":
+        if model is not None:
             obs, pair_action = jnp.concatenate([obs, model.obs]), jnp.concatenate([pair_action, model.action])
         action, log_prob = sac.sample_action(game.system, actor, obs, action_key)
         measure = pessimism(state, obs, action, real.action, key)
 
         def loss(critic: Params, layers: tuple[Layer, ...]) -> tuple[Array, Metrics]:
-            rows, error, model_metrics = tuples(state, layers, obs, pair_action, real, key)
+            logged: tuple[Transition, Array, Metrics] = real, jnp.zeros(()), {}
+            made = logged if world is None else tuples(world.model, layers, obs, pair_action, real, key)
+            rows, error, model_metrics = made
             next_action, _ = sac.sample_action(game.system, actor, rows.next_obs, stream(key, "next_action"))
             next_action, weighted = jax.lax.stop_gradient(next_action), config.model_weight * error
             total, metrics = adversarial.adversary_loss(game, critic, played, rows, next_action, measure, weighted)
             return total, metrics | model_metrics | {"model_reward": rows.reward.mean()}
 
-        layers = state.world.weights.layers
+        layers = world.model.weights.layers if world is not None else ()
         grads, metrics = jax.grad(loss, argnums=(0, 1), has_aux=True)(played.learner.critic.params, layers)
         played = adversarial.update_critic(game, played, grads[0])
         played, actor_metrics = adversarial.update_actor(game, played, obs, real.action, log_prob.mean(), action_key)
-        played = adversarial.finish_step(game, played)
-        walk = restart(state.walk, real.obs, played.step % config.horizon == 0)
-        state = update_world(state.replace(game=played, walk=walk), grads[1])
-        return expand(update_reference(game, config, state), key), metrics | actor_metrics
+        moved = update_reference(game, config, state.replace(game=adversarial.finish_step(game, played)))
+        if world is not None:
+            walk = restart(world.walk, real.obs, moved.game.step % config.horizon == 0)
+            world = update_model(world.replace(walk=walk), grads[1])
+            moved = moved.replace(world=step_inside(moved, world, key))
+        return moved, metrics | actor_metrics
 
-    def update_world(state: ARMORState, grads: tuple[Layer, ...]) -> ARMORState:
-        weights = state.world.weights
-        updates, world_opt = world_optimizer.update(grads, state.world_opt, weights.layers)
+    def update_model(world: World, grads: tuple[Layer, ...]) -> World:
+        weights = world.model.weights
+        updates, opt_state = world_optimizer.update(grads, world.opt_state, weights.layers)
         weights = weights._replace(layers=optax.apply_updates(weights.layers, updates))
-        return state.replace(world=state.world.replace(weights=weights), world_opt=world_opt)
+        return world.replace(model=world.model.replace(weights=weights), opt_state=opt_state)
 
     def act(state: ARMORState, obs: Array, key: Key, deterministic: bool) -> Array:
         return sac.act(game.system, state.game.learner.actor.params, obs, key, deterministic)
@@ -283,7 +291,7 @@ DEFINITION = Definition(
     "L = E[f(s,pi) - f(s,pi_ref)]",
     config=ARMORConfig,
     build=build,
-    ensemble=lambda config: config.dynamics,
+    ensemble=lambda config: None if config.model == "off" else config.dynamics,
     deviations=(
         "There is no public code; what Algorithm 1 leaves open follows ATAC's code (rates, networks, projection, "
         "entropy floor, warm start) or is our choice and marked so in the presets.",

@@ -3,7 +3,7 @@
 from tabulate import tabulate
 
 from offline_mbrl.algorithms.algorithm import Definition
-from offline_mbrl.algorithms.presets import preset_names, resolve, settings
+from offline_mbrl.algorithms.presets import default_source, preset_names, resolve, settings
 from offline_mbrl.algorithms.registry import definitions, get_definition
 from offline_mbrl.config import Config
 from offline_mbrl.tasks import TASKS, get_task
@@ -13,8 +13,12 @@ NO_TASK = ""
 
 def list_algorithms() -> str:
     """One line for each algorithm: name, title, paper."""
-    rows = [(d.name, d.title, d.paper, "model-based" if d.ensemble else "model-free") for d in definitions().values()]
+    rows = [(d.name, d.title, d.paper, _kind(d)) for d in definitions().values()]
     return tabulate(rows, headers=("algorithm", "title", "paper", "kind"))
+
+
+def _kind(definition: Definition) -> str:
+    return "model-free" if definition.ensemble(definition.config()) is None else "model-based"
 
 
 def describe_algorithm(name: str, task: str | None = None) -> str:
@@ -37,7 +41,8 @@ def _settings(definition: Definition, task: str) -> str:
     resolved = resolve(definition, task)
     fields: dict[str, tuple[object, str]] = {"steps": (resolved.steps, "gradient steps of a full run")}
     fields |= flat_fields(resolved.config)
-    rows = [(name, value, resolved.sources.get(name, "default"), text) for name, (value, text) in fields.items()]
+    sources = {name: default_source(definition.name, name) for name in fields} | resolved.sources
+    rows = [(name, value, sources[name], text) for name, (value, text) in fields.items()]
     return tabulate(rows, headers=("setting", "value", "source", "meaning"), maxcolwidths=[None, 24, 40, 60])
 
 

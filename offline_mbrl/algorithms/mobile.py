@@ -26,6 +26,7 @@ class MOBILEConfig(BranchedConfig):
 
     penalty_weight: float = Field(0.5, ge=0, le=1000, description="beta, weight of the inconsistency")
     next_samples: int = Field(10, ge=1, le=1000, description="K, next states drawn from each elite")
+    penalize_terminals: bool = Field(True, description="penalize model rows that end the episode like all others")
     floor_at_zero: bool = Field(True, description="raise targets below 0 to 0: right where returns are not negative")
     entropy_in_target: bool = Field(False, description="subtract alpha log pi in the Bellman target")
 
@@ -44,10 +45,11 @@ def penalized_target(reward: Array, backup: Array, penalty: Array, beta: float, 
 def target(
     config: MOBILEConfig, system: SAC, state: BranchedState, batch: Transition, key: Key
 ) -> tuple[Array, Metrics]:
-    """y of a mixed batch; the penalty is computed on its model rows alone and is 0 on the data rows."""
+    """y of a mixed batch; the penalty is 0 on its data rows, and on terminal rows too where they are exempt."""
     imagined = jax.tree.map(lambda leaf: leaf[config.real_rows :], batch)
     values = next_values(system, state, imagined, config.next_samples, stream(key, "members"))
     penalty = on_model_rows(config, inconsistency(values))
+    penalty = penalty if config.penalize_terminals else penalty * batch.discount
     value = sac.next_value(system, state.learner, batch.next_obs, stream(key, "value"))
     backup = config.discount * batch.discount * value
     y = penalized_target(batch.reward, backup, penalty, config.penalty_weight, config.floor_at_zero)

@@ -1,8 +1,9 @@
 """Per-task hyper-parameters, each value with its source, read from `offline_mbrl/presets/<algorithm>.toml`.
 
 A file holds tables of `name = { value = ..., source = "..." }`: `[default]` for every task, `[task.<name>]` for one,
-and the same two under `[preset.<preset>]` for a named alternative, which is laid over the others. `steps` is the
-published number of gradient steps.
+and the same two under `[preset.<preset>]` for a named alternative, which is laid over the others. An entry without a
+value takes back what a table below has set. `steps` is the published number of gradient steps. The table `[source]`
+says where the values come from that no table sets, by setting or nested record, under `all` for the rest.
 """
 
 import tomllib
@@ -42,7 +43,14 @@ def settings(algorithm: str, task: str, preset: str | None = None) -> dict[str, 
     merged: dict[str, Any] = {}
     for layer in layers:
         merged |= layer.get("default", {}) | layer.get("task", {}).get(task, {})
-    return {name: Setting(entry["value"], entry["source"]) for name, entry in merged.items()}
+    return {name: Setting(entry["value"], entry["source"]) for name, entry in merged.items() if "value" in entry}
+
+
+def default_source(algorithm: str, setting: str) -> str:
+    """Where the algorithm's own default of `setting` comes from; that of its record, or of all, where none is named."""
+    known = _read(algorithm)["source"]
+    source: str = known.get(setting) or known.get(setting.partition(".")[0]) or known["all"]
+    return source
 
 
 def preset_names(algorithm: str) -> list[str]:

@@ -50,7 +50,7 @@ class RAMBOEnsembleConfig(EnsembleConfig):
     logvar_init: tuple[float, float] = Field((-6.0, 1.0), description="initial bounds of the log-variance")
     logvar_penalty: float = Field(0.001, ge=0, description="weight of sum(max) - sum(min) of the bounds in the loss")
     holdout_ratio: float = Field(0.1, gt=0, lt=1, description="share of rows held out")
-    patience: int = Field(10, ge=1, description="epochs without any member improving after which the fit stops")
+    patience: int = Field(11, ge=1, description="epochs without any member improving after which the fit stops")
     standardize: Literal[True] = Field(True, description="fit on z-scored observations; RAMBO has no other form")
 
 

@@ -138,10 +138,10 @@ def _record_environment(out: Path, job: Job, dataset: Dataset) -> None:
 def _ensembles(
     definition: Definition, config: Config, job: Job, dataset: Dataset, data: Data, places: Places, console: Console
 ) -> Ensemble | None:
-    """The fitted ensembles [seeds], read or made; None for a model-free algorithm."""
-    if definition.ensemble is None:
-        return None
+    """The fitted ensembles [seeds], read or made; None where the algorithm uses none."""
     settings = definition.ensemble(config)
+    if settings is None:
+        return None
     name = fit_id(settings, job.task, dataset.fingerprint, job.precision, jax.devices()[0].platform)
     with progress(f"dynamics {job.task}", settings.max_epochs, console=console) as tick:
 
@@ -157,10 +157,11 @@ def _ensembles(
 
 def _ensemble_shape(definition: Definition, config: Config, job: Job, data: Data) -> Ensemble | None:
     """Shapes and types of what `_ensembles` gives."""
-    if definition.ensemble is None:
+    settings = definition.ensemble(config)
+    if settings is None:
         return None
     rows = data.transitions
-    one = fit_shape(definition.ensemble(config), rows.obs.shape[-1], rows.action.shape[-1]).ensemble
+    one = fit_shape(settings, rows.obs.shape[-1], rows.action.shape[-1]).ensemble
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(job.seeds), *leaf.shape), leaf.dtype), one)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from offline_mbrl.algorithms import armor, atac
 from offline_mbrl.algorithms.algorithm import Algorithm, State
-from offline_mbrl.algorithms.armor import ARMORConfig, ARMORState, Walk
+from offline_mbrl.algorithms.armor import ARMORConfig, ARMORState, Walk, World
 from offline_mbrl.algorithms.networks import GaussianActor, init_params
 from offline_mbrl.data import policies
 from offline_mbrl.data.normalizer import Normalizer
@@ -61,6 +61,11 @@ def run(algorithm: Algorithm, state: State, data: Data, steps: int, first: int =
 
 def equal(left: object, right: object) -> bool:
     return bool(jax.tree.all(jax.tree.map(lambda x, y: (x == y).all(), left, right)))
+
+
+def world_of(state: ARMORState) -> World:
+    assert state.world is not None
+    return state.world
 
 
 def test_transition_error_is_the_negative_log_density_of_the_state() -> None:
@@ -139,14 +144,14 @@ def test_the_reference_is_the_policy_at_the_end_of_the_warm_start(
 
 
 def test_the_model_plays_after_the_warm_start_only(played: dict[str, tuple[ARMORState, Metrics]]) -> None:
-    begun, warm, later = (played[name][0].world.weights for name in ("begun", "warm", "later"))
+    begun, warm, later = (world_of(played[name][0]).model.weights for name in ("begun", "warm", "later"))
     assert equal(begun, warm)
     assert not equal(warm.layers, later.layers)
     assert equal((warm.min_logvar, warm.max_logvar), (later.min_logvar, later.max_logvar))
 
 
 def test_pairs_are_of_living_states_and_grow_by_one_step_each(played: dict[str, tuple[ARMORState, Metrics]]) -> None:
-    begun, warm, later = (played[name][0].pairs for name in ("begun", "warm", "later"))
+    begun, warm, later = (world_of(played[name][0]).pairs for name in ("begun", "warm", "later"))
     assert int(begun.size) == 16  # before the first update: B pairs of each policy
     assert int(begun.size) < int(warm.size) <= 64
     written = np.asarray(later.rows.obs)[: int(later.size)]
@@ -168,11 +173,32 @@ def test_without_the_model_it_is_atac_step_for_step(reference: str) -> None:
     mine = armor.build(PROBLEM, ARMORConfig.model_validate(shared | own), 20)
     form = "relative" if reference == "behavior" else "absolute"
     theirs = atac.build(PROBLEM, atac.ATACConfig.model_validate(shared | {"pessimism": form}), 20)
-    left, _ = run(mine, mine.init(key, data, push_right()), data, 7)
+    left, _ = run(mine, mine.init(key, data, None), data, 7)
     right, _ = run(theirs, theirs.init(key, data, None), data, 7)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), left.game.learner, right.learner)
     assert int(left.game.step) == 7
-    assert equal(left.world.weights, push_right().weights)
+
+
+def test_without_the_model_there_is_nothing_to_fit_and_nothing_to_walk_in() -> None:
+    off, on = ARMORConfig(model="off"), ARMORConfig(model="fixed")
+    assert armor.DEFINITION.ensemble(off) is None
+    assert armor.DEFINITION.ensemble(on) == on.dynamics
+    algorithm = armor.build(PROBLEM, ARMORConfig.model_validate(TINY | {"model": "off"}), 20)
+    state = algorithm.init(jax.random.key(0), some_data(), None)
+    assert state.world is None
+    assert algorithm.sample(state, some_data(), jax.random.key(1)).model is None
+
+
+def test_the_critics_move_the_model_through_its_next_state() -> None:
+    """With lambda 0 nothing fits M: its heads of r and of s' can only be moved by what the critics make of them."""
+    settings = TINY | {"warm_start": 1, "model_weight": 0.0, "bellman_weight": 1.0}
+    algorithm, data = armor.build(PROBLEM, ARMORConfig.model_validate(settings), 20), some_data()
+    state, _ = run(algorithm, algorithm.init(jax.random.key(0), data, push_right()), data, 3)
+    moved = jnp.abs(world_of(state).model.weights.layers[0].weight - push_right().weights.layers[0].weight)[0]
+    reward, mean, log_variance = moved[:, :1], moved[:, 1:3], moved[:, 4:]
+    assert float(reward.max()) > 0
+    assert float(mean.max(axis=0).min()) > 0
+    assert float(log_variance.max()) > 0  # s' is drawn, so sigma is moved too
 
 
 def test_a_fixed_model_stays_as_it_was_fitted() -> None:
@@ -181,7 +207,7 @@ def test_a_fixed_model_stays_as_it_was_fitted() -> None:
         some_data(),
     )
     state, _ = run(algorithm, algorithm.init(jax.random.key(0), data, push_right()), data, 4)
-    assert equal(state.world.weights, push_right().weights)
+    assert equal(state.world.model.weights, push_right().weights)
 
 
 def test_the_best_member_of_a_larger_fit_is_the_model() -> None:
@@ -192,7 +218,7 @@ def test_the_best_member_of_a_larger_fit_is_the_model() -> None:
     )
     algorithm = armor.build(PROBLEM, ARMORConfig.model_validate(TINY), 20)
     state = algorithm.init(jax.random.key(0), some_data(), pair)
-    assert equal(state.world.weights, one.weights)
+    assert equal(state.world.model.weights, one.weights)
 
 
 def test_a_reference_from_a_file_is_the_one_that_walks(tmp_path: Path) -> None:
@@ -237,5 +263,5 @@ def test_the_policy_improves_on_its_reference_under_the_learned_model() -> None:
     algorithm, data = armor.build(problem, config, 900), some_data(512)
     state, _ = run(algorithm, algorithm.init(jax.random.key(0), data, push_right()), data, 900)
     act = armor.sampler(GaussianActor((16, 16), 1))
-    mine = value_inside(state.world, act, state.game.learner.actor.params)
-    assert mine > value_inside(state.world, act, state.reference) + 0.1
+    mine = value_inside(state.world.model, act, state.game.learner.actor.params)
+    assert mine > value_inside(state.world.model, act, state.reference) + 0.1

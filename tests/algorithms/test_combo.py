@@ -22,7 +22,7 @@ from offline_mbrl.data.normalizer import Normalizer
 from offline_mbrl.dynamics.ensemble import Ensemble, init_weights
 from offline_mbrl.errors import UserError
 from offline_mbrl.tasks import TASKS
-from offline_mbrl.types import Data, Problem, Transition
+from offline_mbrl.types import Data, Key, Problem, Transition
 
 pytestmark = pytest.mark.medium
 
@@ -128,6 +128,50 @@ def test_every_preset_resolves_and_traces(preset: str | None) -> None:
     same = jax.tree.map(lambda after, before: after.shape == before.shape, moved, state)
     assert all(jax.tree.leaves(same))
     assert all(metric.shape == () for metric in metrics.values())
+
+
+def tied() -> Transition:
+    """Data rows whose action is always 0.5, then imagined rows whose action is always -0.8; every target is to be 0."""
+    obs = jax.random.normal(KEY, (64, 2))
+    action = jnp.where(jnp.arange(64) < 32, 0.5, -0.8)[:, None]
+    return Transition(obs, action, jnp.zeros(64), jnp.ones(64), obs)
+
+
+def critics_after(steps: int, learning_rate: float, **settings: object) -> tuple[float, float]:
+    """Mean Q at the data's action and at -0.8 over all states, after COMBO's critic steps toward 0."""
+    chosen = config(hidden=(32,), batch_size=64, critic_lr=learning_rate, **settings)
+    system, rows = sac.make(PROBLEM, chosen, steps), tied()
+
+    def step(learner: sac.SACState, key: Key) -> tuple[sac.SACState, None]:
+        proposals = propose(chosen, system, learner.actor.params, None, pushed_rows(chosen, rows), key)
+        weight = conservative.init_weight(chosen)
+        moved, _, _ = conservative.update_critic(
+            chosen, system, learner, weight, rows, jnp.zeros(64), proposals, chosen.real_rows
+        )
+        return moved, None
+
+    end, _ = jax.jit(lambda s: jax.lax.scan(step, s, jax.random.split(KEY, steps)))(sac.init(system, KEY))
+    at = [sac.q_values(system, end.critic.params, rows.obs, jnp.full((64, 1), a)).mean() for a in (0.5, -0.8)]
+    return float(at[0]), float(at[1])
+
+
+@pytest.mark.parametrize("rho", ["mixed", "model"])
+def test_the_first_step_raises_the_data_and_lowers_other_actions(rho: str) -> None:
+    (seen, unseen), (plain_seen, plain_unseen) = (
+        critics_after(1, 1e-4, rho=rho, conservative_weight=beta) for beta in (50.0, 0.0)
+    )
+    assert seen > plain_seen
+    assert unseen < plain_unseen
+
+
+@pytest.mark.parametrize("rho", ["mixed", "model"])
+def test_two_hundred_steps_lower_actions_that_are_not_the_datas(rho: str) -> None:
+    """Imagined rows hold -0.8 to its target as well, so that only the term can tell the two actions apart."""
+    (seen, unseen), (plain_seen, plain_unseen) = (
+        critics_after(200, 3e-3, rho=rho, conservative_weight=beta) for beta in (5.0, 0.0)
+    )
+    assert unseen < plain_unseen - 0.2
+    assert seen > plain_seen + 0.2
 
 
 @pytest.mark.parametrize("prior", ["uniform", "previous-prior"])

@@ -10,7 +10,7 @@ import pytest
 from offline_mbrl.algorithms import conservative, sac
 from offline_mbrl.algorithms.conservative import ConservativeConfig, Draws, Group, Proposals
 from offline_mbrl.algorithms.cql import CQLConfig
-from offline_mbrl.algorithms.networks import action_log_prob
+from offline_mbrl.algorithms.networks import Params, action_log_prob
 from offline_mbrl.types import Array, Metrics, Problem, Transition
 
 pytestmark = pytest.mark.medium
@@ -162,6 +162,26 @@ def test_critic_loss_by_hand() -> None:
     assert float(jax.jit(loss)(jnp.asarray(0.5))[0]) == pytest.approx(expected, rel=1e-6)
     assert float(metrics["conservative"]) == pytest.approx(soft - 1.0, rel=1e-6)
     assert float(metrics["gap"]) == pytest.approx((1.0 + 2.0) / 2 - 1.0, rel=1e-6)
+
+
+@pytest.mark.parametrize(("maximize_data", "expected"), [(False, 0.5 * 3.0), (True, 0.0)])
+def test_push_down_and_push_up_sum_to_beta_for_each_critic(maximize_data: bool, expected: float) -> None:
+    """The derivative in a critic's bias, where the Bellman error has none: w beta, less w beta for the data."""
+    system, rows = linear(), batch()
+    learner = sac.init(system, KEY)
+    draws = conservative.uniform_draws(5, rows.action, KEY)
+    settings = config(conservative_weight=3.0, maximize_data=maximize_data)
+    learner = learner.replace(
+        critic=learner.critic.replace(params=jax.tree.map(lambda leaf: leaf.at[1].set(leaf[0]), learner.critic.params))
+    )
+    target = sac.q_values(system, learner.critic.params, rows.obs, rows.action)[0]
+
+    def loss(critic: Params) -> Array:
+        proposals = conservative.propose(rows.obs, draws)
+        return conservative.critic_loss(settings, system, critic, rows, target, proposals, 2, jnp.asarray(0.5))[0]
+
+    slope = jax.grad(loss)(learner.critic.params)["MLP_0"]["Dense_0"]["bias"]
+    np.testing.assert_allclose(slope, np.full((2, 1), expected), atol=1e-5)
 
 
 def test_narrow_and_uniform_proposals_estimate_one_integral() -> None:

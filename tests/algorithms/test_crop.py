@@ -22,7 +22,7 @@ from offline_mbrl.algorithms.networks import Trained
 from offline_mbrl.algorithms.presets import preset_names, resolve
 from offline_mbrl.data.normalizer import Normalizer
 from offline_mbrl.dynamics import fit as fitting
-from offline_mbrl.dynamics.conservative_reward import RewardConfig, RewardEnsemble, RewardRange, predict_reward
+from offline_mbrl.dynamics.conservative_reward import RewardEnsemble, RewardRange, fit_reward, predict_reward
 from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, Layer, Weights, init_layers, init_weights
 from offline_mbrl.dynamics.rollout import ensemble_model
 from offline_mbrl.keys import stream
@@ -208,8 +208,15 @@ def test_transition_model_has_the_codes_bounds_and_coefficient() -> None:
 
 @pytest.mark.parametrize("members", [3, 5, 7])
 def test_ensembles_of_other_sizes(members: int) -> None:
-    settings = RewardConfig(members=members, elites=min(members, 5))
-    assert settings.members == members
+    elites = min(members, 5)
+    sizes = {"reward.members": members, "reward.elites": elites, "dynamics.members": members, "dynamics.elites": elites}
+    settings = resolve(DEFINITION, "hopper-medium", None, sizes).config
+    assert isinstance(settings, CROPConfig)
+    tiny = settings.reward.model_copy(update={"hidden": (4,), "max_epochs": 1, "random_actions": 2})
+    reward = jax.jit(fit_reward, static_argnums=0)(tiny, rows(30), jax.random.key(0))
+    assert (reward.holdout_loss.shape, reward.layers[0].bias.shape[0]) == ((members,), elites)
+    assert DEFINITION.ensemble(settings) == settings.dynamics
+    assert settings.dynamics.members == members
 
 
 @pytest.mark.parametrize("task", TASKS)

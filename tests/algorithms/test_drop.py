@@ -9,6 +9,7 @@ import pytest
 
 from offline_mbrl.algorithms import drop
 from offline_mbrl.algorithms.algorithm import Algorithm
+from offline_mbrl.algorithms.bc import negative_log_likelihood
 from offline_mbrl.algorithms.drop import DROPConfig, DROPState
 from offline_mbrl.algorithms.networks import GaussianActor, apply, critic_ensemble
 from offline_mbrl.training.loop import advance_seed
@@ -168,6 +169,46 @@ def test_without_search_steps_grad_is_best_and_with_one_subset_every_table_is_it
     np.testing.assert_array_equal(actions(algorithm, state, "best-ada"), actions(algorithm, state, "grad-ada"))
     algorithm, state = train(DROPConfig.model_validate(TINY | {"subsets": 1}), data, 0)
     np.testing.assert_allclose(actions(algorithm, state, "best"), actions(algorithm, state, "best-ada"), rtol=1e-5)
+
+
+def test_one_subset_is_behavior_cloning() -> None:
+    """All rows share one z, and the policy's loss is the likelihood of the data under it, whatever the scores."""
+    data = behaviors(count=8)
+    algorithm = drop.build(PROBLEM, DROPConfig.model_validate(TINY | {"subsets": 1}), 1)
+    state = algorithm.init(jax.random.key(0), data, None)
+    batch = algorithm.sample(state, data, jax.random.key(1))
+    z = jnp.broadcast_to(jnp.tanh(state.networks.params.table), (32, 2))
+    inputs = jnp.concatenate([batch.rows.obs, z], axis=-1)
+    mean, log_std = apply(GaussianActor((8, 8), 1), state.networks.params.actor, inputs)
+    _, metrics = jax.jit(algorithm.update)(state, batch, jax.random.key(2))
+    expected = negative_log_likelihood(mean, log_std, batch.rows.action)
+    assert float(metrics["actor_loss"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_random_subsets_are_asked_for_by_name() -> None:
+    data = behaviors(count=40)
+    algorithm = drop.build(PROBLEM, DROPConfig.model_validate(TINY | {"grouping": "random"}), 1)
+    state = algorithm.init(jax.random.key(0), data, None)
+    batch = algorithm.sample(state, data, jax.random.key(1))
+    keys = drop.order_key(data.episode_return, state.salt)
+    np.testing.assert_array_equal(state.thresholds, drop.subset_thresholds(keys, data.is_first, 4))
+    ranked = drop.build(PROBLEM, DROPConfig.model_validate(TINY), 1)
+    by_return = ranked.sample(ranked.init(jax.random.key(0), data, None), data, jax.random.key(1))
+    np.testing.assert_array_equal(by_return.rows.obs, batch.rows.obs)
+    assert 0 < float((by_return.subset == batch.subset).mean()) < 0.6
+
+
+def test_the_search_at_a_state_never_scores_below_the_table_there() -> None:
+    config = DROPConfig.model_validate(TINY | {"search_steps": 7})
+    algorithm, state = train(config, behaviors(count=8), 0)
+    for obs in np.random.default_rng(5).normal(size=(6, 2)).astype(np.float32):
+        here = state.replace(starts=jnp.tile(obs, (drop.STARTS, 1)))
+        assert algorithm.deploy is not None
+        found = algorithm.deploy(here)  # over one state alone Best and Grad are Best-Ada and Grad-Ada
+        assert float(mean_score(here, found.grad)) >= float(mean_score(here, found.best))
+        for fixed, adaptive in (("best", "best-ada"), ("grad", "grad-ada")):
+            both = [algorithm.variants[v](found, jnp.asarray(obs), jax.random.key(0), True) for v in (fixed, adaptive)]
+            np.testing.assert_allclose(both[0], both[1], atol=1e-4)
 
 
 def test_gradients_go_where_they_should() -> None:

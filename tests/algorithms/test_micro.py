@@ -6,57 +6,24 @@ import numpy as np
 import pytest
 
 from offline_mbrl.algorithms import sac
-from offline_mbrl.algorithms.branched import BranchedState, empty_ring
 from offline_mbrl.algorithms.micro import DEFINITION, MICROConfig, conservative_target, gap, target
 from offline_mbrl.algorithms.presets import resolve
-from offline_mbrl.data.normalizer import Normalizer
-from offline_mbrl.dynamics.ensemble import Ensemble, Layer, Weights
+from offline_mbrl.dynamics.ensemble import Ensemble
 from offline_mbrl.keys import stream
 from offline_mbrl.tasks import TASKS
-from offline_mbrl.types import Array, Problem, Transition
+from offline_mbrl.types import Array, Metrics
+from tests.algorithms import toys
+from tests.algorithms.toys import members_disagree_by
 
 pytestmark = pytest.mark.medium
 
-PROBLEM = Problem(2, 1, lambda obs: jnp.zeros(obs.shape[:-1], bool))
-KEY = jax.random.key(7)
-
 
 def config(**settings: object) -> MICROConfig:
-    base = {"hidden": (), "batch_size": 4, "real_ratio": 0.5, "rollout_batch": 1, "horizon": 1, "gap_weight": 0.5}
-    return MICROConfig.model_validate(base | {"entropy_in_target": False} | settings)
+    return MICROConfig.model_validate(toys.SMALL | {"gap_weight": 0.5, "entropy_in_target": False} | settings)
 
 
-def members_disagree_by(gain: float) -> Ensemble:
-    """Two noiseless members: s' = s - gain * a * (1, 0) and s' = s + gain * a * (1, 0)."""
-    kernel = jnp.zeros((2, 3, 6)).at[0, 2, 1].set(-gain).at[1, 2, 1].set(gain)
-    bias = jnp.tile(jnp.array([0.0, 0.0, 0.0, -40.0, -40.0, -40.0]), (2, 1))
-    weights = Weights((Layer(kernel, bias),), jnp.full(3, -60.0), jnp.full(3, 60.0))
-    return Ensemble(weights, Normalizer(jnp.zeros(3), jnp.ones(3)), jnp.array([0, 1], jnp.int32))
-
-
-def state_in(ensemble: Ensemble, settings: MICROConfig) -> BranchedState:
-    """Both critics are Q(s, a) = s_0."""
-    system = sac.make(PROBLEM, settings, 1)
-    critic = {
-        "MLP_0": {
-            "Dense_0": {"kernel": jnp.tile(jnp.array([[1.0], [0.0], [0.0]]), (2, 1, 1)), "bias": jnp.zeros((2, 1))}
-        }
-    }
-    return BranchedState(
-        sac.init(system, jax.random.key(0)).replace(target=critic), ensemble, empty_ring(settings, PROBLEM)
-    )
-
-
-def batch() -> Transition:
-    """Two data rows, then two model rows of which the last is terminal."""
-    obs = jnp.array([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [4.0, 0.0]])
-    action = jnp.array([[1.0], [1.0], [0.5], [1.0]])
-    return Transition(obs, action, jnp.full(4, 10.0), jnp.array([1.0, 1.0, 1.0, 0.0]), obs)
-
-
-def values(settings: MICROConfig, ensemble: Ensemble) -> tuple[Array, dict[str, Array]]:
-    system = sac.make(PROBLEM, settings, 1)
-    return target(settings, system, state_in(ensemble, settings), batch(), KEY)
+def values(settings: MICROConfig, ensemble: Ensemble) -> tuple[Array, Metrics]:
+    return toys.values(target, settings, ensemble)
 
 
 def test_gap_is_mean_less_minimum_and_never_negative() -> None:
@@ -93,10 +60,11 @@ def test_members_that_agree_leave_the_standard_target() -> None:
 
 def test_without_weight_and_floor_it_is_the_target_of_sac() -> None:
     settings = config(gap_weight=0.0, floor_at_zero=False, entropy_in_target=True)
-    ensemble, system = members_disagree_by(2.0), sac.make(PROBLEM, settings, 1)
+    ensemble, system = members_disagree_by(2.0), sac.make(toys.PROBLEM, settings, 1)
     y, _ = values(settings, ensemble)
-    learner = state_in(ensemble, settings).learner
-    np.testing.assert_allclose(y, sac.bellman_target(system, learner, batch(), stream(KEY, "value")), rtol=1e-6)
+    learner = toys.state_in(ensemble, settings).learner
+    expected = sac.bellman_target(system, learner, toys.batch(), stream(toys.KEY, "value"))
+    np.testing.assert_allclose(y, expected, rtol=1e-6)
 
 
 def test_entropy_stays_in_the_backup_by_default_and_the_floor_can_go() -> None:
@@ -108,12 +76,18 @@ def test_entropy_stays_in_the_backup_by_default_and_the_floor_can_go() -> None:
 
 
 def test_under_jit_and_vmap_it_is_the_same() -> None:
-    settings = config()
-    state = state_in(members_disagree_by(2.0), settings)
-    stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), state)
-    system = sac.make(PROBLEM, settings, 1)
-    y, _ = jax.jit(jax.vmap(lambda s: target(settings, system, s, batch(), KEY)))(stacked)
-    np.testing.assert_allclose(y, jnp.stack([values(settings, state.ensemble)[0]] * 2), rtol=1e-6)
+    ensemble = members_disagree_by(2.0)
+    found = toys.jitted_over_seeds(target, config(), ensemble)
+    np.testing.assert_allclose(found, jnp.stack([values(config(), ensemble)[0]] * 2), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("ratio", "real"), [(0.0, 0), (0.25, 1), (1.0, 4)])
+def test_the_model_data_proportion_is_one_less_the_real_ratio(ratio: float, real: int) -> None:
+    y, _ = values(config(real_ratio=ratio, floor_at_zero=False), members_disagree_by(2.0))
+    standard, _ = values(config(gap_weight=0.0, floor_at_zero=False), members_disagree_by(2.0))
+    # f = 2 a on the model rows; the terminal row, the last, is never lowered.
+    lowered = np.array([1.0, 1.0, 0.5, 0.0]) * (np.arange(4) >= real)
+    np.testing.assert_allclose(standard - y, 0.99 * 0.5 * 2 * lowered, atol=1e-5)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -1,6 +1,6 @@
 """MOPO: the stored reward is lowered by exactly lambda u, and an automatic lambda holds E[lambda u]."""
 
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,11 @@ import pytest
 from offline_mbrl.algorithms import mopo
 from offline_mbrl.algorithms.mopo import MOPOConfig, MOPOState
 from offline_mbrl.algorithms.networks import Trained
+from offline_mbrl.algorithms.presets import resolve
 from offline_mbrl.data.normalizer import Normalizer
 from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, init_weights
 from offline_mbrl.dynamics.rollout import Rollout
+from offline_mbrl.dynamics.uncertainty import PenaltyName
 from offline_mbrl.errors import UserError
 from offline_mbrl.types import Array, Data, Metrics, Problem, Transition
 
@@ -87,6 +89,18 @@ def test_the_stored_reward_is_lower_by_exactly_lambda_u(penalty: str) -> None:
 
 
 @pytest.mark.medium
+@pytest.mark.parametrize("penalty", get_args(PenaltyName))
+def test_every_penalty_can_be_asked_for(penalty: str) -> None:
+    config = resolve(mopo.DEFINITION, "hopper-medium", None, {"penalty": penalty, "rollout_batch": 20}).config
+    assert isinstance(config, MOPOConfig)
+    made = mopo.build(PROBLEM, config.model_copy(update={"dynamics": TINY}), 100)
+    assert made.refresh is not None
+    state = jax.eval_shape(made.init, jax.random.key(0), DATA, ensemble())
+    _, metrics = jax.eval_shape(made.refresh, state, DATA, jax.random.key(0))
+    assert metrics["uncertainty"].shape == ()
+
+
+@pytest.mark.medium
 def test_refreshes_fill_the_ring_and_report_what_they_stored() -> None:
     state, metrics = refreshed(times=3, penalty_weight=2.0)
     stored = state.imagined
@@ -127,8 +141,6 @@ def test_the_automatic_weight_moves_with_refreshes() -> None:
 
 def test_presets_hold_the_published_values() -> None:
     """Horizon and lambda of OfflineRL-Kit's MOPO on D4RL v2, and of the paper's code where the Kit has none."""
-    from offline_mbrl.algorithms.presets import resolve
-
     published = {
         "halfcheetah-random": (5, 0.5),
         "hopper-random": (5, 1.0),

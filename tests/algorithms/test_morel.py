@@ -127,6 +127,10 @@ def test_a_run_imagines_in_the_pessimistic_mdp() -> None:
     assert float(metrics["halted"]) == pytest.approx(halted.mean(), abs=1e-6)
 
 
+def test_the_planner_is_named() -> None:
+    assert "SAC planner" in DEFINITION.title
+
+
 def test_raw_units_are_an_option() -> None:
     build = DEFINITION.build(PROBLEM, config(disagreement_units="raw"), 10)
     np.testing.assert_array_equal(build.init(KEY, data(), ensemble()).scale, [1.0, 1.0])

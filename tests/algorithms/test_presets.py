@@ -1,9 +1,15 @@
 """Presets: what a run is configured with, where each value comes from, and how mistakes are told."""
 
+import tomllib
+from importlib import resources
+
 import pytest
 
+from offline_mbrl.algorithms.describe import describe_algorithm, flat_fields
+from offline_mbrl.algorithms.mobile import DEFINITION as MOBILE
+from offline_mbrl.algorithms.mobile import MOBILEConfig
 from offline_mbrl.algorithms.mopo import DEFINITION, MOPOConfig
-from offline_mbrl.algorithms.presets import preset_names, resolve, settings
+from offline_mbrl.algorithms.presets import default_source, preset_names, resolve, settings
 from offline_mbrl.algorithms.registry import definitions
 from offline_mbrl.errors import UserError
 from offline_mbrl.tasks import TASKS
@@ -74,3 +80,29 @@ def test_every_preset_of_every_algorithm_is_valid_and_has_a_source(name: str) ->
             assert resolved.steps >= 1000
             assert all(setting.source.strip() for setting in settings(name, task, preset).values())
             hash(resolved.config)
+
+
+@pytest.mark.parametrize("name", list(definitions()))
+def test_every_default_has_a_source_and_the_table_prints_it(name: str) -> None:
+    fields = flat_fields(definitions()[name].config())
+    assert all(default_source(name, field).strip() for field in fields)
+    folder = resources.files("offline_mbrl.presets")
+    named = set(tomllib.loads((folder / f"{name}.toml").read_text())["source"]) - {"all"}
+    assert named <= set(fields) | {field.partition(".")[0] for field in fields}  # no misspelt name
+    assert "  default  " not in describe_algorithm(name, "hopper-random")
+
+
+def test_our_own_choices_are_marked_where_a_user_sees_them() -> None:
+    assert "our choice" in describe_algorithm("drop").split("Deviations")[0]
+    micro = {task: describe_algorithm("micro", task).split("Deviations")[0] for task in TASKS}
+    assert {task for task, text in micro.items() if "our choice" in text} == {t for t in TASKS if t.endswith("-random")}
+
+
+def test_an_entry_without_a_value_takes_back_what_lies_below() -> None:
+    """MOBILE's own code fixes alpha on this task, OfflineRL-Kit learns it."""
+    own, kit = (resolve(MOBILE, "hopper-medium-replay", preset) for preset in (None, "kit"))
+    assert isinstance(own.config, MOBILEConfig)
+    assert isinstance(kit.config, MOBILEConfig)
+    assert own.config.temperature == 0.2
+    assert kit.config.temperature is None
+    assert "temperature" not in kit.sources

@@ -255,4 +255,4 @@ def test_every_preset_resolves_on_every_task(preset: str | None) -> None:
 def test_naming_one_setting_of_the_ensemble_keeps_the_others() -> None:
     settings = resolve(DEFINITION, "hopper-medium", None, {"dynamics.max_epochs": 3}).config
     assert isinstance(settings, RAMBOConfig)
-    assert (settings.dynamics.max_epochs, settings.dynamics.patience, settings.dynamics.standardize) == (3, 10, True)
+    assert (settings.dynamics.max_epochs, settings.dynamics.patience, settings.dynamics.standardize) == (3, 11, True)

@@ -134,8 +134,7 @@ def case(name: str) -> Case:
     algorithm = definition.build(PROBLEM, config, 100)
     period = max(4, algorithm.refresh_every)
     assert period <= 20, f"add a small interval for {name} to OWN"
-    dynamics = definition.ensemble(config) if definition.ensemble else None
-    return Case(definition, algorithm, compile_program(algorithm, period), dynamics)
+    return Case(definition, algorithm, compile_program(algorithm, period), definition.ensemble(config))
 
 
 @cache
@@ -178,6 +177,17 @@ def test_functions_keep_shapes_and_types(name: str) -> None:
     for deterministic in (True, False):
         action = jax.eval_shape(lambda s, d=deterministic: algorithm.act(s, jnp.zeros(OBS_DIM), key, d), state)
         assert (action.shape, action.dtype) == ((ACTION_DIM,), jnp.float32)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_calls_back_to_the_host(name: str) -> None:
+    algorithm, (state, _) = case(name).algorithm, single(name)
+    key = jax.random.key(0)
+    batch = jax.eval_shape(lambda s: algorithm.sample(s, DATA, key), state)
+    programs = [jax.make_jaxpr(lambda s, b: algorithm.update(s, b, key))(state, batch)]
+    if algorithm.refresh:
+        programs.append(jax.make_jaxpr(lambda s: algorithm.refresh(s, DATA, key))(state))  # type: ignore[misc]
+    assert not any("callback" in str(program) for program in programs)
 
 
 @pytest.mark.parametrize("name", NAMES)

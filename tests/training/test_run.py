@@ -79,6 +79,25 @@ def test_the_same_command_gives_the_same_scores(tmp_path: Path) -> None:
     assert files(tmp_path / "first") == files(tmp_path / "second")
 
 
+def test_a_configuration_without_a_model_fits_none(tmp_path: Path) -> None:
+    small = {"hidden": (8, 8), "batch_size": 8, "warm_start": 4}
+    settings: dict[str, Any] = {"source": "synthetic", "size": 500, "evaluate_every": 10, "episodes": 1}
+    job = make_job("armor", "hopper-medium", preset="atac", steps=10, seeds=(0,), overrides=small, **settings)
+    opened = open_run(job, tmp_path / "run", Places(cache=tmp_path / "cache"))
+    assert opened.state.world is None
+    assert not (tmp_path / "cache" / "dynamics").exists()
+
+
+def test_every_way_of_acting_is_scored_from_one_run(tmp_path: Path) -> None:
+    small = {"hidden": (8, 8), "batch_size": 8, "subsets": 4, "ascent_steps": 1, "search_steps": 1}
+    settings: dict[str, Any] = {"source": "synthetic", "size": 500, "evaluate_every": 10, "episodes": 1}
+    job = make_job("drop", "hopper-medium", steps=10, seeds=(0,), overrides=small, **settings)
+    run_job(job, tmp_path / "run", Places(cache=tmp_path / "cache"))
+    scores = records.read_records(tmp_path / "run" / records.SCORES)
+    assert [record["variant"] for record in scores] == ["best", "grad", "best-ada", "grad-ada"]
+    assert {(record["seed"], record["step"]) for record in scores} == {(0, 10)}
+
+
 @pytest.mark.parametrize("algorithm", ["bc", pytest.param("mopo", marks=pytest.mark.slow)])
 def test_a_killed_run_ends_bit_equal_to_one_that_never_stopped(tmp_path: Path, algorithm: str) -> None:
     job, places = make(algorithm, steps=200), Places(cache=tmp_path / "cache")

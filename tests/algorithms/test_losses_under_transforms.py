@@ -1,0 +1,169 @@
+"""Every loss is the same number plain, compiled, and as one of several seeds; its value by hand is in its own file."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from offline_mbrl.algorithms import adversarial, armor, bc, conservative, cql, crop, edac, iql, morel, rambo, sac
+from offline_mbrl.algorithms.adversarial import AdversarialConfig, Game, GameState
+from offline_mbrl.algorithms.combo import COMBOConfig, propose
+from offline_mbrl.algorithms.sac import SAC, SACConfig
+from offline_mbrl.data.normalizer import Normalizer
+from offline_mbrl.dynamics.conservative_reward import RewardConfig, RewardRange, reward_losses
+from offline_mbrl.dynamics.ensemble import Ensemble, Prediction, init_layers, init_weights
+from offline_mbrl.keys import stream
+from offline_mbrl.types import Array, Key, Problem, Transition
+
+pytestmark = pytest.mark.medium
+
+PROBLEM = Problem(2, 1, lambda obs: jnp.zeros(obs.shape[:-1], bool))
+ROWS, SMALL = 6, {"hidden": (4,), "batch_size": 6}
+BOUNDS = RewardRange(jnp.array(-1.0), jnp.array(2.0))
+
+
+def rows(key: Key, *lead: int) -> Transition:
+    obs, next_obs = jax.random.normal(stream(key, "obs"), (2, *lead, ROWS, 2))
+    action = jax.random.uniform(stream(key, "logged"), (*lead, ROWS, 1), minval=-0.9, maxval=0.9)
+    reward = jax.random.normal(stream(key, "reward"), (*lead, ROWS))
+    return Transition(obs, action, reward, jnp.ones((*lead, ROWS)), next_obs)
+
+
+def prediction(key: Key) -> Prediction:
+    mean, log_std = jax.random.normal(key, (2, 3, ROWS, 3))
+    return Prediction(mean, jnp.exp(log_std))
+
+
+def value(key: Key) -> Array:
+    return jax.random.normal(key, (ROWS,))
+
+
+def system(config: SACConfig) -> SAC:
+    return sac.make(PROBLEM, config, 10)
+
+
+def cloning(key: Key) -> Array:
+    mean, log_std = jax.random.normal(key, (2, ROWS, 1))
+    return bc.negative_log_likelihood(mean, log_std, rows(key).action)
+
+
+def conservative_critic(key: Key) -> Array:
+    config = COMBOConfig.model_validate(SMALL | {"action_samples": 2})
+    made, batch = system(config), rows(key)
+    learner = sac.init(made, key)
+    proposals = propose(config, made, learner.actor.params, None, batch, key)
+    arguments = batch, value(key), proposals, config.real_rows, jnp.ones(())
+    return conservative.critic_loss(config, made, learner.critic.params, *arguments)[0]
+
+
+def cloning_actor(key: Key) -> Array:
+    made = system(cql.CQLConfig.model_validate(SMALL))
+    learner = sac.init(made, key)
+    return cql.warm_actor_loss(made, learner.actor.params, learner, rows(key), jnp.asarray(True), key)[0]
+
+
+def crop_actor(key: Key) -> Array:
+    config = crop.CROPConfig.model_validate(SMALL | {"critic_hidden": (4,)})
+    made = crop.make(PROBLEM, config, 10)
+    learner = sac.init(made, key)
+    return crop.actor_loss(config, made, learner.actor.params, learner, rows(key).obs, key)[0]
+
+
+def crop_target(key: Key) -> Array:
+    config = crop.CROPConfig.model_validate(SMALL | {"critic_hidden": (4,)})
+    made = crop.make(PROBLEM, config, 10)
+    return crop.bellman_target(config, made, sac.init(made, key), BOUNDS, rows(key), key)
+
+
+def crop_reward(key: Key) -> Array:
+    config = RewardConfig(hidden=(4,), members=2, elites=2, random_actions=2)
+    layers, scaler = init_layers(2, (3, 4, 1), key), Normalizer(jnp.zeros(3), jnp.ones(3))
+    return reward_losses(config, layers, scaler, BOUNDS, rows(key, 2), key)
+
+
+def rambo_config() -> rambo.RAMBOConfig:
+    dynamics = {"members": 3, "elites": 2, "hidden": (4,), "weight_decay": (0.1, 0.1)}
+    return rambo.RAMBOConfig.model_validate(SMALL | {"dynamics": dynamics, "adversary_weight": 0.5})
+
+
+def rambo_adversary(key: Key) -> Array:
+    config, batch = rambo_config(), rows(key)
+    weights = init_weights(config.dynamics, 2, 1, key)
+    world = Ensemble(weights, Normalizer(jnp.zeros(3), jnp.ones(3)), jnp.array([0, 2], jnp.int32))
+    score = rambo.Score(batch.obs, batch.action, jax.random.normal(key, (ROWS, 3)), rambo.whiten(value(key)))
+    x, y = jax.random.normal(key, (2, 3, ROWS, 3))
+    return rambo.adversary_loss(config, weights, world, score, x, y)[0]
+
+
+def rambo_cloning(key: Key) -> Array:
+    made = system(rambo_config())
+    return rambo.cloning_loss(made, sac.init(made, key).actor.params, rows(key))
+
+
+def rambo_advantage(key: Key) -> Array:
+    made = system(rambo_config())
+    return rambo.advantage(made, sac.init(made, key), rows(key))
+
+
+def edac_critic(key: Key) -> Array:
+    made = system(edac.EDACConfig.model_validate(SMALL | {"critics": 3}))
+    return edac.critic_loss(made, sac.init(made, key).critic.params, rows(key), value(key), 0.7)[0]
+
+
+def game(key: Key) -> tuple[Game, GameState]:
+    made = adversarial.make(PROBLEM, AdversarialConfig.model_validate(SMALL | {"warm_start": 0}), 10)
+    return made, adversarial.init(made, key)
+
+
+def game_adversary(key: Key) -> Array:
+    (made, state), batch = game(key), rows(key)
+    measure = adversarial.against_logged(made, batch, -batch.action)
+    return adversarial.adversary_loss(made, state.learner.critic.params, state, batch, batch.action, measure)[0]
+
+
+def game_actor(key: Key) -> Array:
+    (made, state), batch = game(key), rows(key)
+    return adversarial.actor_loss(made, state.learner.actor.params, state, batch.obs, batch.action, key)[0]
+
+
+def sac_actor(key: Key) -> Array:
+    made = system(SACConfig.model_validate(SMALL))
+    state = sac.init(made, key)
+    return sac.actor_loss(made, state.actor.params, state, rows(key).obs, key)[0]
+
+
+def first_member(key: Key) -> Prediction:
+    return Prediction(*(leaf[0] for leaf in prediction(key)))
+
+
+LOSSES: dict[str, Callable[[Key], Array]] = {
+    "armor.reward_error": lambda key: armor.reward_error(first_member(key), rows(key)),
+    "armor.transition_error": lambda key: armor.transition_error(first_member(key), rows(key)),
+    "adversarial.actor_loss": game_actor,
+    "adversarial.adversary_loss": game_adversary,
+    "bc.negative_log_likelihood": cloning,
+    "conservative.critic_loss": conservative_critic,
+    "conservative_reward.reward_losses": crop_reward,
+    "cql.warm_actor_loss": cloning_actor,
+    "crop.actor_loss": crop_actor,
+    "crop.bellman_target": crop_target,
+    "crop.temperature_loss": lambda key: crop.temperature_loss(value(key)[0], value(key)[1], -1.0),
+    "edac.critic_loss": edac_critic,
+    "iql.critic_loss": lambda key: iql.critic_loss(jnp.stack([value(key)] * 2), rows(key), value(key), 0.9),
+    "morel.disagreement": lambda key: morel.disagreement(prediction(key), jnp.array([1.0, 2.0])),
+    "rambo.advantage": rambo_advantage,
+    "rambo.adversary_loss": rambo_adversary,
+    "rambo.cloning_loss": rambo_cloning,
+    "rambo.mixture_log_density": lambda key: rambo.mixture_log_density(prediction(key), prediction(key).mean[0]),
+    "sac.actor_loss": sac_actor,
+}
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_compiled_and_over_seeds_it_is_the_same(name: str) -> None:
+    loss, keys = LOSSES[name], jax.random.split(jax.random.key(0), 2)
+    plain = [loss(key) for key in keys]
+    assert float(jnp.abs(plain[0] - plain[1]).max()) > 0
+    np.testing.assert_allclose(jax.jit(jax.vmap(loss))(keys), jnp.stack(plain), rtol=1e-4, atol=1e-5)
