@@ -137,7 +137,7 @@ def train(
 def sweep(
     suite: Annotated[Positional[Path], arg(metavar="SUITE")],
     out: Path | None = None,
-    parallel: int = 1,
+    parallel: int | None = None,
     gpus: tuple[str, ...] = (),
     device: Device = "auto",
     data_dir: Path | None = None,
@@ -156,21 +156,21 @@ def sweep(
     Args:
       suite: the TOML file that describes the grid.
       out: the sweep's folder; results/<name of the suite> when absent.
-      parallel: jobs at once, which share the cores.
+      parallel: jobs at once, which share the cores; the suite's number when absent.
       gpus: numbers of the GPUs to use, one job at a time on each.
       device: what every job must find.
       data_dir: where official data files are.
       cache_dir: where generated data and fitted ensembles are kept.
     """
+    from offline_mbrl.evaluation.simulator import available_cores
     from offline_mbrl.launch.local import make_slots, run_jobs
     from offline_mbrl.launch.suite import jobs, read_suite
     from offline_mbrl.training.job import Places
 
-    folder = out or Path("results") / suite.stem
-    outcomes = run_jobs(
-        jobs(read_suite(suite)), folder, Places(data_dir, cache_dir), make_slots(parallel, gpus), device
-    )
-    _write_results(folder)
+    folder, plan = out or Path("results") / suite.stem, read_suite(suite)
+    slots = make_slots(parallel or min(plan.parallel, available_cores()), gpus)
+    outcomes = run_jobs(jobs(plan), folder, Places(data_dir, cache_dir), slots, device)
+    _write_results(folder, plan.published)
     troubled = [outcome for outcome in outcomes if outcome.problem]
     for outcome in troubled:
         print(f"{outcome.job.name}: {outcome.problem}", file=sys.stderr)
@@ -283,15 +283,15 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, object]:
     return settings
 
 
-def _write_results(folder: Path) -> None:
-    """The tables and the picture of a sweep, in its folder; prints the table."""
+def _write_results(folder: Path, published: Path | None) -> None:
+    """The tables and the picture of a sweep, in its folder, beside `published` scores; prints the table."""
     from offline_mbrl.files import write_text
     from offline_mbrl.results.plots import learning_curves
     from offline_mbrl.results.tables import FORMATS
     from offline_mbrl.results.tables import table as make_table
 
     for form in FORMATS:
-        write_text(folder / f"table.{'tex' if form == 'latex' else form}", make_table([folder], form) + "\n")
+        write_text(folder / f"table.{'tex' if form == 'latex' else form}", make_table([folder], form, published) + "\n")
     learning_curves([folder], folder / "curves.png")
     print((folder / "table.md").read_text())
 

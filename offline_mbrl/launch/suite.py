@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from offline_mbrl.algorithms.registry import get_definition
 from offline_mbrl.config import Config, describe_first
 from offline_mbrl.errors import UserError
 from offline_mbrl.tasks import Physics
@@ -36,30 +37,47 @@ class Suite(Config):
     evaluate_every: int = Field(5000, ge=1)
     episodes: int = Field(10, ge=1)
     precision: Precision = "default"
+    set: dict[str, Any] = Field(default_factory=dict, description="hyper-parameters for all runs that have them")
+    parallel: int = Field(1, ge=1, description="jobs at once where --parallel does not say, if there are the cores")
+    published: Path | None = Field(None, description="CSV of published scores to show beside, relative to this file")
     run: tuple[Run, ...] = Field(min_length=1)
 
 
 def read_suite(path: Path) -> Suite:
     """The suite in `path`; `UserError` where it is missing, is not TOML, or has an unknown or wrong entry."""
     try:
-        return Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        suite = Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"cannot read the suite {path}: {(error.strerror or str(error)).lower()}") from error
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path} is not valid TOML: {error}") from error
     except ValidationError as error:
         raise UserError(describe_first(error, str(path))) from None
+    published = suite.published and path.parent / suite.published
+    if published and not published.is_file():
+        raise UserError(
+            f"{path} names published scores at {published}, where no file is; correct or remove 'published'"
+        )
+    return suite.model_copy(update={"published": published})
 
 
 def jobs(suite: Suite) -> list[Job]:
-    """Every job of the grid, in the order of the file: by run, then task, then block of seeds."""
+    """Every job of the grid, in the order of the file: by run, then task, then block of seeds.
+
+    Raises:
+      UserError: an unknown name, a wrong value, or a setting for all runs that none of them has.
+    """
+    common = {run.algorithm: _known(suite, run.algorithm) for run in suite.run}
+    for name in suite.set:
+        if not any(name in known for known in common.values()):
+            raise UserError(f"no algorithm of the suite has the setting '{name}'; correct it or take it out of [set]")
     return [
         make_job(
             run.algorithm,
             task,
             preset=run.preset,
             steps=run.steps or suite.steps,
-            overrides=run.set,
+            overrides=common[run.algorithm] | run.set,
             source=suite.source,
             size=suite.size,
             physics=suite.physics,
@@ -72,6 +90,12 @@ def jobs(suite: Suite) -> list[Job]:
         for task in run.tasks or suite.tasks
         for seeds in _blocks(suite.seeds, suite.seeds_per_job or suite.seeds)
     ]
+
+
+def _known(suite: Suite, algorithm: str) -> dict[str, Any]:
+    """The suite's hyper-parameters that `algorithm` has, judged by a nested setting's outer name."""
+    fields = get_definition(algorithm).config.model_fields
+    return {name: value for name, value in suite.set.items() if name.partition(".")[0] in fields}
 
 
 def _blocks(seeds: int, block: int) -> Iterator[tuple[int, ...]]:

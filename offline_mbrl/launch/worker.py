@@ -7,10 +7,11 @@ import sys
 import traceback
 from pathlib import Path
 
+from offline_mbrl.data.cache import cache_folder
 from offline_mbrl.errors import UserError
 from offline_mbrl.files import write_text
 from offline_mbrl.results import records
-from offline_mbrl.training.environment import select_device
+from offline_mbrl.training.environment import keep_compiled, select_device
 from offline_mbrl.training.job import Job, Places
 from offline_mbrl.training.run import run_job
 
@@ -61,6 +62,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core) for core in args.cores.split(",")})
+    keep_compiled(cache_folder(args.cache_dir) / "compiled")  # most jobs of a sweep run another one's program
     fields = records.read_json(args.out / records.JOB)
     job = Job.model_validate({name: value for name, value in fields.items() if name != "id"})
     sys.exit(work(job, args.out, Places(args.data_dir, args.cache_dir), args.device))

@@ -91,7 +91,7 @@ def _caption(
     sentences = [
         "Normalized score, mean ± sample standard deviation over seeds.",
         *(_describe_column(labels[column], column, dataset) for column, dataset in columns.items()),
-        f"Trained for {_values(group.settings['steps'] for group in groups)} gradient steps with "
+        f"Trained for {_describe_steps(groups)} gradient steps with "
         f"{_values(len(group.curves) for group in groups)} seeds.",
         f"A seed's score is the mean over its {_describe_evaluations(groups)} × "
         f"{_values(group.settings['episodes'] for group in groups)} episodes of the deterministic policy.",
@@ -105,6 +105,16 @@ def _describe_column(label: str, column: Column, dataset: Dataset) -> str:
     rows = "" if dataset.rows is None else f"{dataset.rows:,} transitions, "
     data = f"{dataset.name} ({rows}fingerprint {short_fingerprint(column.fingerprint)})"
     return f"{label}: {column.source} data {data}, {column.physics} physics."
+
+
+def _describe_steps(groups: Iterable[Group]) -> str:
+    """As `4,000`, or `2,000 (bc, iql) or 4,000 (mopo)` where algorithms differ."""
+    takers: dict[int, dict[str, None]] = {}
+    for group in groups:
+        takers.setdefault(int(str(group.settings["steps"])), {})[group.row[0]] = None
+    if len({tuple(names) for names in takers.values()}) == 1:
+        return _values(takers)
+    return " or ".join(f"{steps:,} ({', '.join(names)})" for steps, names in sorted(takers.items()))
 
 
 def _describe_evaluations(groups: Iterable[Group]) -> str:

@@ -15,6 +15,9 @@ from offline_mbrl.errors import UserError
 
 PACKAGES = ("offline-mbrl", "jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "mujoco", "numpy")
 
+COMPILED_BYTES = 2**30
+"""Compiled programs that are kept on a host at most; those that were not used for longest go first."""
+
 
 def describe(precision: str, dataset: Dataset) -> dict[str, Any]:
     """The record `environment.json` of a job."""
@@ -75,6 +78,16 @@ def git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def keep_compiled(folder: Path) -> None:
+    """Keeps compiled programs in `folder` for the processes that come later; $JAX_COMPILATION_CACHE_DIR goes before it.
+
+    Each host has a folder of its own: code made for one processor may not run on another.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(folder / platform.node()))
+        jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
 
 
 def select_device(name: str) -> None:

@@ -1,9 +1,14 @@
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from offline_mbrl.algorithms.registry import definitions
 from offline_mbrl.errors import UserError
 from offline_mbrl.launch.suite import jobs, read_suite
+from offline_mbrl.tasks import TASKS
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 GRID = """
 tasks = ["hopper-medium", "walker2d-medium"]
@@ -40,6 +45,41 @@ def test_the_grid_is_runs_by_tasks_by_blocks_of_seeds(tmp_path: Path) -> None:
     assert made[-1].config["penalty_weight"] == 2.0
     assert made[-1].config["dynamics"]["max_epochs"] == 3
     assert len({job.id for job in made}) == len(made)
+
+
+def test_common_settings_reach_the_runs_that_have_them_and_yield_to_their_own(tmp_path: Path) -> None:
+    """MOPO has a horizon and cloning has none; the run's own `dynamics.max_epochs` goes before the suite's."""
+    common = 'horizon = 7\nbatch_size = 32\n"dynamics.max_epochs" = 9\n"dynamics.patience" = 2\n'
+    text = GRID.replace("[[run]]", f"[set]\n{common}\n[[run]]", 1)
+    made = jobs(read_suite(write(tmp_path, text)))
+    assert {job.config["batch_size"] for job in made} == {32}
+    assert "horizon" not in made[0].config
+    assert made[-1].config["horizon"] == 7
+    assert (made[-1].config["dynamics"]["max_epochs"], made[-1].config["dynamics"]["patience"]) == (3, 2)
+
+
+def test_a_common_setting_that_nobody_has_is_named(tmp_path: Path) -> None:
+    text = GRID.replace("[[run]]", "[set]\nhorizn = 7\n\n[[run]]", 1)
+    with pytest.raises(UserError, match="no algorithm of the suite has the setting 'horizn'"):
+        jobs(read_suite(write(tmp_path, text)))
+
+
+def test_published_scores_are_found_beside_the_suite(tmp_path: Path) -> None:
+    path = write(tmp_path, 'published = "scores.csv"\n' + GRID)
+    with pytest.raises(UserError, match=r"published scores at .*scores.csv, where no file is"):
+        read_suite(path)
+    (tmp_path / "scores.csv").touch()
+    assert read_suite(path).published == tmp_path / "scores.csv"
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_suites_are_sound(path: Path) -> None:
+    assert jobs(read_suite(path))
+
+
+def test_anchors_cover_every_algorithm_on_every_task() -> None:
+    made = jobs(read_suite(EXPERIMENTS / "anchors.toml"))
+    assert {(job.algorithm, job.task) for job in made} == set(product(definitions(), TASKS))
 
 
 def test_ids_are_the_same_every_time(tmp_path: Path) -> None:

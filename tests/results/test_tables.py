@@ -41,6 +41,13 @@ def test_mean_and_std_over_pooled_seeds(write_job: WriteJob, runs: Path) -> None
         assert fact in text
 
 
+def test_each_length_of_training_names_its_algorithms(write_job: WriteJob, runs: Path) -> None:
+    write_job("a", {0: [1.0]}, steps=2000)
+    write_job("b", {0: [1.0]}, steps=1000, algorithm="bc")
+    write_job("c", {0: [1.0]}, steps=1000, algorithm="iql")
+    assert "Trained for 1,000 (bc, iql) or 2,000 (mopo) gradient steps" in table([runs])
+
+
 def test_fewer_evaluations_are_said(write_job: WriteJob, runs: Path) -> None:
     write_job("a", {0: [1.0, 2.0], 1: [3.0, 4.0]})
     text = table([runs])
