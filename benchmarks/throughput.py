@@ -5,133 +5,82 @@ matrix product on the same device at the same precision. `--relative` compares a
 """
 
 import json
-import resource
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
-from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
 from flops import count_flops
+from measure import Setup, compiled, peak_flops, peak_memory, set_up, timed
+from relative import COLUMNS, LEGEND, measure_relative
 from tabulate import tabulate
 
-from offline_mbrl.algorithms import mopo, sac
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition, sample_rows
+from offline_mbrl.algorithms import mopo
+from offline_mbrl.algorithms.algorithm import Algorithm, sample_rows
 from offline_mbrl.algorithms.mopo import MOPOConfig
-from offline_mbrl.algorithms.presets import resolve
-from offline_mbrl.algorithms.registry import definitions, get_definition
-from offline_mbrl.data.dataset import to_device
-from offline_mbrl.data.synthetic import synthetic
+from offline_mbrl.algorithms.registry import definitions
 from offline_mbrl.dynamics import fit
-from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig
-from offline_mbrl.dynamics.termination import problem_of
+from offline_mbrl.dynamics.ensemble import EnsembleConfig
 from offline_mbrl.evaluation.simulator import Simulator, available_cores
 from offline_mbrl.tasks import Task, get_task
 from offline_mbrl.training.environment import versions
 from offline_mbrl.training.job import Precision
 from offline_mbrl.training.loop import advance_seed, compile_program
-from offline_mbrl.types import Data, Key, Problem, Transition
-
-
-class Setup(NamedTuple):
-    """What every measurement is made on."""
-
-    task: Task
-    problem: Problem
-    data: Data
-    keys: Key  # [seeds]
-    ensemble: Ensemble  # [seeds], untrained: speed does not depend on the weights
-
-
-def timed(calls: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
-    """Median seconds of each call over `repeats`, the calls taking turns so that a noisy moment meets all of them."""
-    seconds: list[list[float]] = [[] for _ in calls]
-    for _ in range(repeats):
-        for row, call in zip(seconds, calls, strict=True):
-            start = time.perf_counter()
-            jax.block_until_ready(call())
-            row.append(time.perf_counter() - start)
-    return [median(row) for row in seconds]
-
-
-def compiled(function: Callable[..., Any], *args: Any, **options: Any) -> tuple[Callable[..., Any], float]:
-    """`function` compiled for `args`, and the seconds that took."""
-    start = time.perf_counter()
-    program = jax.jit(function, **options).lower(*args).compile()
-    return program, time.perf_counter() - start
-
-
-def peak_flops() -> float:
-    """FLOP/s of a large float32 matrix product at the precision in force: the ceiling of the bounds."""
-    size = 2048 if jax.devices()[0].platform == "cpu" else 8192
-    x = jax.random.normal(jax.random.key(0), (size, size))
-    product = jax.jit(jnp.dot)
-    jax.block_until_ready(product(x, x))
-    return 2.0 * size**3 / min(timed([lambda: product(x, x)], 5))
-
-
-def set_up(task: Task, seeds: int, rows: int) -> Setup:
-    """Synthetic data of the task's shapes, and fresh ensembles: neither contents nor weights move a speed."""
-    problem = problem_of(task.robot)
-    keys = jax.vmap(jax.random.key)(jnp.arange(seeds))
-    return Setup(task, problem, to_device(synthetic(task, rows)), keys, untrained(EnsembleConfig(), problem, keys))
-
-
-def untrained(config: EnsembleConfig, problem: Problem, keys: Key) -> Ensemble:
-    """A batch of fresh ensembles."""
-    fresh = jax.jit(jax.vmap(partial(fit.untrained, config, problem.obs_dim, problem.action_dim)))(keys)
-    ensemble: Ensemble = fresh.ensemble
-    return ensemble
+from offline_mbrl.types import Key, Transition
 
 
 def measure_mopo(setup: Setup, config: MOPOConfig, updates: int, repeats: int) -> dict[str, float]:
-    """The whole MOPO loop, its refresh alone, and a bare scan of as many SAC updates on one batch, taking turns."""
+    """The whole MOPO loop, its refresh and its updates alone, and a bare scan of as many updates, taking turns.
+
+    The updates are timed by themselves: the rollouts take half of the loop, and what is left after subtracting them
+    would carry the noise of both.
+    """
     algorithm = mopo.build(setup.problem, config, updates)
     init = jax.jit(jax.vmap(algorithm.init, in_axes=(0, None, 0)))
-    states = {name: init(setup.keys, setup.data, setup.ensemble) for name in ("loop", "refresh", "bare")}
     period = updates // config.rollout_every * config.rollout_every
-    advance = jax.vmap(partial(advance_seed, algorithm, period, config.rollout_every), in_axes=(0, None, 0, None))
-    batch = jax.jit(jax.vmap(lambda key: sample_rows(setup.data.transitions, key, config.batch_size)))(setup.keys)
 
-    loop, compilation = compiled(advance, states["loop"], setup.data, setup.keys, 0, donate_argnums=0)
+    def loop(algorithm: Algorithm) -> Callable[..., Any]:
+        return jax.vmap(partial(advance_seed, algorithm, period, config.rollout_every), in_axes=(0, None, 0, None))
+
     assert algorithm.refresh is not None
-    refresh, _ = compiled(
-        jax.vmap(algorithm.refresh, in_axes=(0, None, 0)), states["refresh"], setup.data, setup.keys, donate_argnums=0
-    )
-    bare, _ = compiled(
-        jax.vmap(partial(bare_updates, algorithm, period)), states["bare"], batch, setup.keys, donate_argnums=0
-    )
-
-    def run(name: str, program: Callable[..., Any], *args: Any) -> Callable[[], Any]:
-        def call() -> Any:
-            states[name] = program(states[name], *args)[0]
-            return states[name]
-
-        return call
-
-    calls = [
-        run("loop", loop, setup.data, setup.keys, 0),
-        run("refresh", refresh, setup.data, setup.keys),
-        run("bare", bare, batch, setup.keys),
-    ]
+    refresh = jax.vmap(algorithm.refresh, in_axes=(0, None, 0))
+    batch = jax.jit(jax.vmap(lambda key: sample_rows(setup.data.transitions, key, config.batch_size)))(setup.keys)
+    whole, no_rollouts = loop(algorithm), loop(replace(algorithm, refresh=None))
+    functions: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+        "loop": (whole, (setup.data, setup.keys, 0)),
+        "refresh": (refresh, (setup.data, setup.keys)),
+        "updates": (no_rollouts, (setup.data, setup.keys, 0)),
+        "bare": (jax.vmap(partial(bare_updates, algorithm, period)), (batch, setup.keys)),
+    }
+    states = {name: init(setup.keys, setup.data, setup.ensemble) for name in functions}
+    programs = {
+        name: compiled(function, states[name], *args, donate_argnums=0) for name, (function, args) in functions.items()
+    }
+    states["updates"], _ = programs["refresh"][0](states["updates"], setup.data, setup.keys)  # rows to sample
+    calls = [partial(step_on, states, name, programs[name][0], args) for name, (_, args) in functions.items()]
     timed(calls, 1)
-    loop_s, refresh_s, bare_s = timed(calls, repeats)
-    seeds, refreshes = setup.keys.shape[0], period // config.rollout_every
-    rows = seeds * config.rollout_batch * config.horizon
+    loop_s, refresh_s, updates_s, bare_s = timed(calls, repeats)
+    seeds = setup.keys.shape[0]
     return {
         "updates_per_s": seeds * period / loop_s,
-        "updates_per_s_without_rollouts": seeds * period / (loop_s - refreshes * refresh_s),
+        "updates_per_s_without_rollouts": seeds * period / updates_s,
         "bare_sac_updates_per_s": seeds * period / bare_s,
-        "kept_of_bare_sac": bare_s / (loop_s - refreshes * refresh_s),
-        "rollout_transitions_per_s": rows / refresh_s,
-        "loop_flop_per_update": count_flops(advance, states["loop"], setup.data, setup.keys, 0) / (seeds * period),
-        "compilation_s": compilation,
+        "kept_of_bare_sac": bare_s / updates_s,
+        "rollout_transitions_per_s": seeds * config.rollout_batch * config.horizon / refresh_s,
+        "loop_flop_per_update": count_flops(whole, states["loop"], setup.data, setup.keys, 0) / (seeds * period),
+        "compilation_s": programs["loop"][1],
     }
+
+
+def step_on(states: dict[str, Any], name: str, program: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """One call of `program` on the state called `name`, which it consumes and replaces."""
+    states[name] = program(states[name], *args)[0]
+    return states[name]
 
 
 def bare_updates(algorithm: Algorithm, updates: int, state: Any, batch: Transition, key: Key) -> tuple[Any, None]:
@@ -178,85 +127,6 @@ def measure_evaluation(setup: Setup, config: MOPOConfig, steps: int, repeats: in
     return {"evaluation_steps_per_s": rows * steps / seconds}
 
 
-def measure_relative(task: Task, names: Sequence[str], seeds: int, rows: int, repeats: int) -> list[dict[str, Any]]:
-    """Seconds and FLOP of one gradient step of each algorithm, as multiples of SAC's in the same run."""
-    setup = set_up(task, seeds, rows)
-    made = {"sac": one_update(setup, sac_algorithm(setup.problem), None)}
-    for name in names:
-        definition = get_definition(name)
-        config = default_config(definition, task)
-        ensemble = untrained(definition.ensemble(config), setup.problem, setup.keys) if definition.ensemble else None
-        made[name] = one_update(setup, definition.build(setup.problem, config, 1000), ensemble)
-    seconds = timed([call for call, _, _ in made.values()], repeats)
-    sac_flop = made["sac"][1]
-    return [
-        {
-            "algorithm": name,
-            "cost": second / seconds[0],
-            "flop": flop / sac_flop,
-            "cost_over_flop": second / seconds[0] / (flop / sac_flop),
-            "gflop_per_update": flop / 1e9,
-            "compilation_s": compilation,
-        }
-        for second, (name, (_, flop, compilation)) in zip(seconds, made.items(), strict=True)
-    ]
-
-
-def sac_algorithm(problem: Problem) -> Algorithm:
-    """Plain SAC on data rows: the unit of the comparison."""
-    config = sac.SACConfig()
-    system = sac.make(problem, config, 1)
-    return Algorithm(
-        init=lambda key, data, ensemble: sac.init(system, key),
-        sample=lambda state, data, key: sample_rows(data.transitions, key, config.batch_size),
-        update=partial(sac.update, system),
-        act=lambda state, obs, key, deterministic: sac.act(system, state.actor.params, obs, key, deterministic),
-    )
-
-
-def one_update(
-    setup: Setup, algorithm: Algorithm, ensemble: Ensemble | None, steps: int = 20
-) -> tuple[Callable[[], Any], float, float]:
-    """A call of `steps` gradient steps of every seed; the FLOP of one step of one seed; the seconds of compilation."""
-
-    def prepare(key: Key, data: Data, ensemble: Ensemble | None) -> Any:
-        state = algorithm.init(key, data, ensemble)
-        return algorithm.refresh(state, data, key)[0] if algorithm.refresh else state
-
-    def updates(state: Any, data: Data, key: Key) -> tuple[Any, Any]:
-        step = lambda state, key: algorithm.update(state, algorithm.sample(state, data, key), key)  # noqa: E731
-        return jax.lax.scan(step, state, jax.random.split(key, steps // algorithm.steps_per_update))
-
-    state = jax.jit(jax.vmap(prepare, in_axes=(0, None, 0)))(setup.keys, setup.data, ensemble)
-    holder = [state]
-    batched = jax.vmap(updates, in_axes=(0, None, 0))
-    flop = count_flops(batched, state, setup.data, setup.keys) / (steps * setup.keys.shape[0])
-    program, compilation = compiled(batched, state, setup.data, setup.keys, donate_argnums=0)
-
-    def call() -> Any:
-        holder[0], metrics = program(holder[0], setup.data, setup.keys)
-        return metrics
-
-    call()
-    return call, flop, compilation
-
-
-def default_config(definition: Definition, task: Task) -> Any:
-    """The task's presets, with few imagined branches and little of what is trained before the first update."""
-    overrides = {"rollout_batch": 1000, "pretrain_epochs": 0, "adversary_steps": 1, "reward.max_epochs": 1}
-    fields = definition.config.model_fields
-    known = {name: value for name, value in overrides.items() if name.partition(".")[0] in fields}
-    return resolve(definition, task.name, overrides=known).config
-
-
-def peak_memory() -> float:
-    """GiB that were in use at most: on the device, or in this process where the device is the CPU."""
-    stats = jax.devices()[0].memory_stats() or {}
-    if "peak_bytes_in_use" in stats:
-        return float(stats["peak_bytes_in_use"]) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
 def sweep_seeds(task: Task, options: "Options", peak: float) -> Iterator[dict[str, float]]:
     """One line of measurements for each number of seeds."""
     config = MOPOConfig(rollout_batch=options.rollout_batch, rollout_every=options.updates)
@@ -290,7 +160,7 @@ class Options:
     repeats: int = 3
     precision: Precision = "default"
     relative: tuple[str, ...] = ()
-    """Instead, the cost of one update of these algorithms ("all" for every one) in units of SAC's."""
+    """Instead, the cost of one gradient step of these algorithms (NAME or NAME:PRESET; "all") in units of SAC's."""
     json: bool = False
     """Print JSON in place of tables."""
 
@@ -316,27 +186,48 @@ def describe(options: Options, peak: float) -> dict[str, Any]:
 
 def main(options: Options) -> None:
     """Measures and prints."""
-    task = get_task(options.task)
+    jax.config.update("jax_enable_compilation_cache", False)  # compilation is measured
     with jax.default_matmul_precision(None if options.precision == "default" else options.precision):
-        peak = peak_flops()
-        if options.relative:
-            names = list(definitions()) if options.relative == ("all",) else list(options.relative)
-            lines = measure_relative(task, names, batch_sizes(options)[0], options.rows, options.repeats)
-        else:
-            lines = list(sweep_seeds(task, options, peak))
-    about = describe(options, peak)
+        about = describe(options, peak := peak_flops())
+        if not options.json:
+            print("\n".join(f"{name}: {value}" for name, value in about.items()), flush=True)
+        report = report_relative if options.relative else report_rates
+        measurements = report(options, get_task(options.task), peak)
     if options.json:
-        print(json.dumps({"about": about, "measurements": lines}, indent=2))
-        return
-    print("\n".join(f"{name}: {value}" for name, value in about.items()), end="\n\n")
-    # One column for each measurement set: the names are long and the sets few.
-    names = list(lines[0])
-    print(tabulate([[name, *(shown(line[name]) for line in lines)] for name in names], disable_numparse=True))
+        print(json.dumps({"about": about, "measurements": measurements}, indent=2))
+
+
+def report_rates(options: Options, task: Task, peak: float) -> list[dict[str, Any]]:
+    """One column for each number of seeds: the names are long and the sets few."""
+    lines = list(sweep_seeds(task, options, peak))
+    if not options.json:
+        table = [[name, *(shown(line[name]) for line in lines)] for name in lines[0]]
+        print("\n" + tabulate(table, disable_numparse=True))
+    return lines
+
+
+def report_relative(options: Options, task: Task, peak: float) -> list[dict[str, Any]]:
+    """One table for each number of seeds."""
+    names = list(definitions()) if options.relative == ("all",) else options.relative
+    measured = []
+    for seeds in batch_sizes(options):
+        lines = []
+        for line in measure_relative(task, names, seeds, options.rows, options.repeats):
+            lines.append(line)
+            # Long measurements: what is known so far should be seen, and survives a kill.
+            print(", ".join(f"{name} {shown(value)}" for name, value in line.items()), file=sys.stderr, flush=True)
+        if not options.json:
+            table = [{name: shown(value) for name, value in line.items()} for line in lines]
+            print(f"\n{seeds} seeds\n" + tabulate(table, headers=COLUMNS, disable_numparse=True), flush=True)
+        measured.append({"seeds": seeds, "algorithms": lines})
+    if not options.json:
+        print(f"\n{LEGEND}")
+    return measured
 
 
 def shown(value: object) -> str:
-    """Four digits of a number, other things as they are."""
-    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+    """Four digits of a number, nothing for None, other things as they are."""
+    return f"{value:,.4g}" if isinstance(value, float) else str("" if value is None else value)
 
 
 if __name__ == "__main__":

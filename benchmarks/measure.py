@@ -1,0 +1,79 @@
+"""What the measurements share: what they are made on, how they are timed, and the machine's limits."""
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from statistics import median
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.stages import Compiled
+
+from offline_mbrl.data.dataset import to_device
+from offline_mbrl.data.synthetic import synthetic
+from offline_mbrl.dynamics import fit
+from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig
+from offline_mbrl.dynamics.termination import problem_of
+from offline_mbrl.tasks import Task
+from offline_mbrl.types import Data, Key, Problem
+
+
+class Setup(NamedTuple):
+    """What every measurement is made on."""
+
+    task: Task
+    problem: Problem
+    data: Data
+    keys: Key  # [seeds]
+    ensemble: Ensemble  # [seeds], untrained: speed does not depend on the weights
+
+
+def timed(calls: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
+    """Median seconds of each call over `repeats`, the calls taking turns so that a noisy moment meets all of them."""
+    seconds: list[list[float]] = [[] for _ in calls]
+    for _ in range(repeats):
+        for row, call in zip(seconds, calls, strict=True):
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            row.append(time.perf_counter() - start)
+    return [median(row) for row in seconds]
+
+
+def compiled(function: Callable[..., Any], *args: Any, **options: Any) -> tuple[Compiled, float]:
+    """`function` compiled for `args`, and the seconds that took."""
+    start = time.perf_counter()
+    program = jax.jit(function, **options).lower(*args).compile()
+    return program, time.perf_counter() - start
+
+
+def peak_flops() -> float:
+    """FLOP/s of a large float32 matrix product at the precision in force: the ceiling of the bounds."""
+    size = 2048 if jax.devices()[0].platform == "cpu" else 8192
+    x = jax.random.normal(jax.random.key(0), (size, size))
+    product = jax.jit(jnp.dot)
+    jax.block_until_ready(product(x, x))
+    return 2.0 * size**3 / min(timed([lambda: product(x, x)], 5))
+
+
+def set_up(task: Task, seeds: int, rows: int) -> Setup:
+    """Synthetic data of the task's shapes, and fresh ensembles: neither contents nor weights move a speed."""
+    problem = problem_of(task.robot)
+    keys = jax.vmap(jax.random.key)(jnp.arange(seeds))
+    return Setup(task, problem, to_device(synthetic(task, rows)), keys, untrained(EnsembleConfig(), problem, keys))
+
+
+def untrained(config: EnsembleConfig, problem: Problem, keys: Key) -> Ensemble:
+    """A batch of fresh ensembles."""
+    fresh = jax.jit(jax.vmap(partial(fit.untrained, config, problem.obs_dim, problem.action_dim)))(keys)
+    ensemble: Ensemble = fresh.ensemble
+    return ensemble
+
+
+def peak_memory() -> float:
+    """GiB that were in use at most: on the device, or in this process where the device is the CPU."""
+    stats = jax.devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in stats:
+        return float(stats["peak_bytes_in_use"]) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
