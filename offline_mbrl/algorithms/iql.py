@@ -26,6 +26,7 @@ from offline_mbrl.algorithms.networks import (
     cosine_adam,
     critic_ensemble,
     init_params,
+    orthogonal,
     polyak,
 )
 from offline_mbrl.config import Config
@@ -33,7 +34,7 @@ from offline_mbrl.dynamics.ensemble import Ensemble
 from offline_mbrl.keys import stream
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
-ORTHOGONAL = nn.initializers.orthogonal(2**0.5)
+ORTHOGONAL = orthogonal(2**0.5)
 LOG_STD_BOUNDS = (-5.0, 2.0)
 
 

@@ -1,6 +1,7 @@
 """Actor and critic networks, and the optimizer state that travels with a network's weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import distrax
@@ -19,6 +20,24 @@ Tree = TypeVar("Tree")
 
 ACTION_MARGIN = 1e-5
 """Logged actions are pulled this far inside (-1, 1) before their likelihood is taken: atanh(1) is infinite."""
+
+
+def orthogonal(scale: float, iterations: int = 60) -> nn.initializers.Initializer:
+    """Weights with orthonormal rows or columns times `scale`, drawn uniformly: the polar factor of a Gaussian matrix.
+
+    Newton-Schulz iteration, x <- 3/2 x - 1/2 x x^T x, takes every singular value to 1. JAX's own initializer factorizes
+    by LAPACK; a batch of those, one for each seed, can wait forever on a CPU for the thread pool that it runs in.
+    """
+
+    def draw(key: Key, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None) -> Array:
+        rows, columns = shape
+        x = jax.random.normal(key, (min(shape), max(shape)), dtype)
+        product = partial(jnp.matmul, precision="highest")
+        step = lambda _, x: 1.5 * x - 0.5 * product(product(x, x.T), x)  # noqa: E731
+        x = jax.lax.fori_loop(0, iterations, step, x / jnp.linalg.norm(x))
+        return scale * (x.T if rows > columns else x)
+
+    return draw
 
 
 class MLP(nn.Module):

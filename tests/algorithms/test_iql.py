@@ -1,5 +1,8 @@
 """IQL: losses by hand, the order of its step, its reward scale, and its expectile."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -226,3 +229,14 @@ def test_the_policy_prefers_the_better_actions_of_the_data(inverse_temperature: 
     state = run(algorithm.init(KEY, rows, None))
     chosen: Array = jax.vmap(lambda o: algorithm.act(state, o, KEY, True))(rows.transitions.obs[:50])
     assert float(chosen[:, 0].mean()) == pytest.approx(expected, abs=0.12)
+
+
+def start_many_seeds() -> None:
+    algorithm = iql.build(PROBLEM, IQLConfig(), 100)
+    jax.block_until_ready(jax.jit(jax.vmap(lambda key: algorithm.init(key, data(), None)))(jax.random.split(KEY, 8)))
+
+
+def test_many_seeds_start_at_once() -> None:
+    """At full size: factorizations by LAPACK in the initializers could hang a CPU from four seeds on."""
+    script = "from tests.algorithms.test_iql import start_many_seeds; start_many_seeds()"
+    subprocess.run([sys.executable, "-c", script], timeout=120, check=True, cwd=Path(__file__).parents[2])
