@@ -21,6 +21,7 @@ class Run(Config):
     tasks: tuple[str, ...] | None = None
     preset: str | None = None
     steps: int | None = Field(None, ge=1)
+    evaluate_every: int | None = Field(None, ge=1)
     set: dict[str, Any] = Field(default_factory=dict, description="hyper-parameters laid over the presets")
 
 
@@ -82,7 +83,7 @@ def jobs(suite: Suite) -> list[Job]:
             size=suite.size,
             physics=suite.physics,
             seeds=seeds,
-            evaluate_every=suite.evaluate_every,
+            evaluate_every=run.evaluate_every or suite.evaluate_every,
             episodes=suite.episodes,
             precision=suite.precision,
         )
