@@ -2,40 +2,41 @@
 
 Each is about how a policy is learned, not about how a model is fitted: the ensemble's weights are given, it is exact
 where there is data and wrong in a known way elsewhere. Its units are kinks, relu(w . x + b), made of the network's own
-swish: silu(k z) / k is relu(z) to 0.28 / k.
+swish: silu(k z) / k is relu(z) to 0.28 / k. All data have as many rows and all ensembles as many units, so that one
+compiled program runs on every problem.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import cache
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from offline_mbrl.algorithms.registry import get_definition
 from offline_mbrl.data.normalizer import Normalizer
-from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, Layer, Weights
-from offline_mbrl.keys import stream
-from offline_mbrl.training.loop import compile_program
-from offline_mbrl.types import Array, Data, Key, Problem, Transition
-from tests.overrides import Settings, configure
+from offline_mbrl.dynamics.ensemble import Ensemble, Layer, Weights
+from offline_mbrl.types import Data, Transition
 
 SHARPNESS = 100.0
-MEMBERS = 5
-PROBLEM = Problem(obs_dim=1, action_dim=1, terminates=lambda obs: jnp.zeros(obs.shape[:-1], bool))
+UNITS = 5
+HORIZON = 20
+OPINIONS = (0.0, 0.5, -0.5, 1.0, -1.0)
+"""c_i, what sets the members apart; the first, which is alone where a system has one model, is right."""
 
-Step = Callable[[Array, Array, Key], tuple[Array, Array]]
-"""The truth: (obs [B, 1], action [B, 1], key) -> (reward [B], next obs [B, 1])."""
+MEMBERS = len(OPINIONS)
+
+Numbers = np.ndarray
+Step = Callable[[Numbers, Numbers, np.random.Generator], tuple[Numbers, Numbers]]
+"""The truth: (s [...], action [..., m], noise) -> (reward [...], next s [...])."""
 
 
 class Probe(NamedTuple):
-    """A problem of one state and one action dimension that never terminates."""
+    """A problem with one state dimension that never terminates."""
 
     data: Data
-    ensemble: Ensemble
+    ensemble: Ensemble | None
     step: Step
-    starts: Array  # [B, 1]
-    horizon: int
+    starts: Numbers  # [E]
 
 
 def piecewise(
@@ -47,19 +48,21 @@ def piecewise(
     """Members whose means are piecewise linear in (s, a).
 
     Args:
-      kinks: units relu(w_s s + w_a a + b) as (w_s, w_a, b).
+      kinks: at most `UNITS` units relu(w_s s + w_a a + b) as (w_s, w_a, b).
       mean: [members][units][2] weights of the units in (reward, s' - s).
       constant: [members][2] what is added to them.
       logvar: [units + 1] weights of the units, then the constant, of every log-variance.
     """
-    weights = np.array(kinks)
+    unused = UNITS - len(kinks)
+    weights = np.pad(np.array(kinks), ((0, unused), (0, 0)))
     first = Layer(
         jnp.asarray(np.tile(SHARPNESS * weights[:, :2].T, (MEMBERS, 1, 1)), jnp.float32),
         jnp.asarray(np.tile(SHARPNESS * weights[:, 2], (MEMBERS, 1)), jnp.float32),
     )
     noise = np.tile(np.array(logvar)[None, :, None], (MEMBERS, 1, 2))
+    outputs = np.concatenate([np.array(mean), noise[:, :-1]], axis=-1) / SHARPNESS
     second = Layer(
-        jnp.asarray(np.concatenate([np.array(mean), noise[:, :-1]], axis=-1) / SHARPNESS, jnp.float32),
+        jnp.asarray(np.pad(outputs, ((0, 0), (0, unused), (0, 0))), jnp.float32),
         jnp.asarray(np.concatenate([np.array(constant), noise[:, -1]], axis=-1), jnp.float32),
     )
     bounds = jnp.full(2, -20.0), jnp.full(2, 10.0)
@@ -67,145 +70,132 @@ def piecewise(
     return Ensemble(Weights((first, second), *bounds), scaler, jnp.arange(MEMBERS, dtype=jnp.int32))
 
 
-def rows(obs: Array, action: Array, reward: Array, next_obs: Array, episode: int) -> Data:
-    """Data of episodes of `episode` rows each, none of them terminal."""
-    returns = jnp.repeat(reward.reshape(-1, episode).sum(axis=1), episode)
-    place = jnp.arange(reward.shape[0]) % episode
-    made = Transition(obs, action, reward, jnp.ones(reward.shape[0]), next_obs)
-    return Data(made, returns, place == 0, place < episode - 1)
+def standardized(ensemble: Ensemble, observations: Normalizer) -> Ensemble:
+    """The same ensemble as a model of z-scored observations: it reads z = (s - m) / d and tells (r, z' - z)."""
+    m, d = observations.mean[0], observations.std[0]
+    inputs = Normalizer(jnp.array([-m / d, 0.0]), jnp.array([1 / d, 1.0]))
+    first, second = ensemble.weights.layers
+    scale, shift = jnp.array([1.0, 1 / d, 1.0, 1.0]), jnp.array([0.0, 0.0, 0.0, -2 * jnp.log(d)])
+    layers = first, Layer(second.weight * scale, second.bias * scale + shift)
+    return ensemble.replace(weights=ensemble.weights._replace(layers=layers), inputs=inputs)
 
 
-def relu(x: Array) -> Array:
-    return jnp.maximum(x, 0.0)
+def play(step: Step, starts: Numbers, actions: Numbers, noise: np.random.Generator) -> Data:
+    """Data of episodes from starts [n] under given actions [n, length, m], none of them terminal."""
+    obs, made = starts, []
+    for time in range(actions.shape[1]):
+        reward, next_obs = step(obs, actions[:, time], noise)
+        made.append((obs, reward, next_obs))
+        obs = next_obs
+    columns = (np.stack(column, axis=1) for column in zip(*made, strict=True))
+    before, rewards, after = (jnp.asarray(column, jnp.float32).reshape(-1) for column in columns)
+    length, flat = actions.shape[1], jnp.asarray(actions, jnp.float32).reshape(-1, actions.shape[2])
+    place = jnp.arange(rewards.shape[0]) % length
+    returns = jnp.repeat(rewards.reshape(-1, length).sum(axis=1), length)
+    rows = Transition(before[:, None], flat, rewards, jnp.ones(rewards.shape), after[:, None])
+    return Data(rows, returns, place == 0, place < length - 1)
 
 
+def relu(x: Numbers) -> Numbers:
+    return np.maximum(x, 0.0)
+
+
+@cache
 def trap() -> Probe:
-    """Unseen actions look good to the model and are terrible.
+    """Unseen actions look good to the model, and to whoever extrapolates, and are terrible.
 
-    Truth: r = 1 - |a + 0.3| + s - 6 relu(a), s' = s / 2 + noise. The data act uniformly in [-1, 0], so -0.3 is best,
-    worth 1 a step; their mean, -0.5, is worth 0.8. The members have the reward 1 - |a + 0.3| + s + 6 relu(a), best at
-    a = 1 where it is 5.7 and the truth -6.3. There they also disagree, s' = s / 2 + c_i relu(a), and their deviations
-    grow as exp(3 a).
+    Truth: r = 1 + a + s - 7 relu(a), s' = s / 2 + noise. The data act in [-1, 0], each episode about a level of its
+    own: the last action before the cliff, 0, is worth 1 a step, their mean 0.5, and an action of 1 is worth -5. The
+    members go on, r = 1 + a + s, and promise 2 there. Beyond the cliff they disagree,
+    s' = s / 2 + 3 c_i (relu(a) + (1 + a) / 100) with the c_i evenly in [-1, 1], and their deviations grow as exp(3 a).
     """
-    kinks = [(0.0, 1.0, 0.3), (0.0, -1.0, -0.3), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (-1.0, 0.0, 0.0)]
-    spread = np.linspace(-3.0, 3.0, MEMBERS)
-    mean = [[[-1.0, 0.0], [-1.0, 0.0], [6.0, c], [1.0, -0.5], [-1.0, 0.5]] for c in spread.tolist()]
-    logvar = [0.0, 0.0, 6.0, 0.0, 0.0, -6.0]
+    kinks = [(0.0, 1.0, 0.0), (0.0, 1.0, 1.0), (1.0, 0.0, 0.0), (-1.0, 0.0, 0.0)]
+    mean = [[[0.0, 3 * c], [1.0, 0.03 * c], [1.0, -0.5], [-1.0, 0.5]] for c in OPINIONS]
+    model = piecewise(kinks, mean, [[0.0, 0.0]] * MEMBERS, [6.0, 0.0, 0.0, 0.0, -6.0])
 
-    def step(obs: Array, action: Array, key: Key) -> tuple[Array, Array]:
-        s, a = obs[:, 0], action[:, 0]
-        return 1 - jnp.abs(a + 0.3) + s - 6 * relu(a), 0.5 * obs + 0.05 * jax.random.normal(key, obs.shape)
+    def step(s: Numbers, action: Numbers, noise: np.random.Generator) -> tuple[Numbers, Numbers]:
+        a = action[..., 0]
+        return 1 + a + s - 7 * relu(a), 0.5 * s + 0.05 * noise.normal(size=s.shape)
 
-    keys = jax.random.split(jax.random.key(0), 3)
-    obs, action = (
-        0.1 * jax.random.normal(keys[0], (1000, 1)),
-        jax.random.uniform(keys[1], (1000, 1), minval=-1.0, maxval=0.0),
-    )
-    data = rows(obs, action, *step(obs, action, keys[2]), episode=20)
-    return Probe(data, piecewise(kinks, mean, [[1.0, 0.0]] * MEMBERS, logvar), step, obs[:50], 20)
+    noise = np.random.default_rng(0)
+    levels = np.linspace(-0.9, -0.1, 80)[:, None, None]
+    data = play(step, 0.1 * noise.normal(size=80), levels + noise.uniform(-0.1, 0.1, (80, 20, 1)), noise)
+    return Probe(data, model, step, np.zeros(50))
 
 
+@cache
 def stitch() -> Probe:
     """The way to the goal is in the data, but in no episode, and at every state as many act away from it.
 
-    A line: s' = s + a / 4, r = -|s' - 1|. Half the episodes go from -1 to 0 and back; the other half from 0 to 1, and
-    then stay. To go right everywhere costs 0.35 a step over 20 steps from -1; a clone is torn between the two
-    directions at s < 0, acts 0 on average and loses near 2 a step. The model is right everywhere.
+    A line with a wall: s' = min(s + a / 4, 1), r = s' - 1. Half the episodes go from -1 to 0 and back; the other half
+    from 0 to 1, and then stay. To go right everywhere costs 0.35 a step over 20 steps from -1; a clone is torn between
+    the two directions at s < 0, acts 0 on average and loses near 2 a step. The model is right everywhere.
     """
     kinks = [(1.0, 0.25, -1.0), (-1.0, -0.25, 1.0), (0.0, 1.0, 0.0), (0.0, -1.0, 0.0)]
-    mean = [[[-1.0, 0.0], [-1.0, 0.0], [0.0, 0.25], [0.0, -0.25]]] * MEMBERS
-
-    def step(obs: Array, action: Array, key: Key) -> tuple[Array, Array]:
-        next_obs = obs + 0.25 * action
-        return -jnp.abs(next_obs[:, 0] - 1.0), next_obs
-
-    turn = np.array([1, 1, 1, 1, -1, -1, -1, -1.0])
-    onward = np.array([1, 1, 1, 1, 0, 0, 0, 0.0])
-    generator = np.random.default_rng(0)
-    plans = np.where(np.arange(200)[:, None] % 2 == 0, turn, onward) * generator.uniform(0.8, 1.0, (200, 8))
-    begins = np.where(np.arange(200) % 2 == 0, -1.0, 0.0) + generator.uniform(-0.05, 0.05, 200)
-    positions = begins[:, None] + 0.25 * np.concatenate([np.zeros((200, 1)), plans.cumsum(axis=1)], axis=1)[:, :-1]
-    obs, action = (jnp.asarray(x.reshape(-1, 1), jnp.float32) for x in (positions, plans))
-    data = rows(obs, action, *step(obs, action, jax.random.key(0)), episode=8)
+    mean = [[[0.0, -1.0], [-1.0, 0.0], [0.0, 0.25], [0.0, -0.25]]] * MEMBERS
     model = piecewise(kinks, mean, [[0.0, 0.0]] * MEMBERS, [0.0, 0.0, 0.0, 0.0, -10.0])
-    return Probe(data, model, step, jnp.full((50, 1), -1.0), 20)
+
+    def step(s: Numbers, action: Numbers, noise: np.random.Generator) -> tuple[Numbers, Numbers]:
+        next_s = np.minimum(s + 0.25 * action[..., 0], 1.0)
+        return next_s - 1.0, next_s
+
+    turn, onward = np.array([1, 1, 1, 1, -1, -1, -1, -1.0]), np.array([1, 1, 1, 1, 0, 0, 0, 0.0])
+    noise = np.random.default_rng(0)
+    even = np.arange(200) % 2 == 0
+    actions = np.where(even[:, None], turn, onward) * noise.uniform(0.8, 1.0, (200, 8))
+    data = play(step, np.where(even, -1.0, 0.0) + noise.uniform(-0.05, 0.05, 200), actions[..., None], noise)
+    return Probe(data, model, step, np.full(50, -1.0))
 
 
+@cache
 def noisy() -> Probe:
     """The members disagree about where every action leads; on average they are right.
 
     Truth: r = s and s' ~ N(0, 0.1^2), so every value is s + 0. Member i leads to c_i in place of 0, with the c_i evenly
-    in [-1, 1]: a neutral learner keeps the mean value of 0, a robust one must end lower. With the disagreement u = 2 of
-    `max_pair`, MOPO's is exactly -lambda u / (1 - gamma) on model rows.
+    in [-1, 1]: a neutral learner keeps the mean value of 0, a robust one must end lower. What a system takes off every
+    step, p, lowers its value on model rows by exactly p / (1 - gamma).
     """
     kinks = [(1.0, 0.0, 0.0), (-1.0, 0.0, 0.0)]
-    spread = np.linspace(-1.0, 1.0, MEMBERS).tolist()
+    means = [[[1.0, -1.0], [-1.0, 1.0]]] * MEMBERS
+    model = piecewise(kinks, means, [[0.0, c] for c in OPINIONS], [0.0, 0.0, -9.0])
 
-    def step(obs: Array, action: Array, key: Key) -> tuple[Array, Array]:
-        return obs[:, 0], 0.1 * jax.random.normal(key, obs.shape)
+    def step(s: Numbers, action: Numbers, noise: np.random.Generator) -> tuple[Numbers, Numbers]:
+        return s + 0 * action[..., 0], 0.1 * noise.normal(size=s.shape)
 
-    keys = jax.random.split(jax.random.key(0), 3)
-    obs, action = 0.1 * jax.random.normal(keys[0], (1000, 1)), jax.random.uniform(keys[1], (1000, 1), minval=-1.0)
-    data = rows(obs, action, *step(obs, action, keys[2]), episode=20)
-    model = piecewise(kinks, [[[1.0, -1.0], [-1.0, 1.0]]] * MEMBERS, [[0.0, c] for c in spread], [0.0, 0.0, -9.0])
-    return Probe(data, model, step, obs[:50], 20)
-
-
-COMMON: Settings = {
-    "hidden": (32, 32),
-    "batch_size": 64,
-    "discount": 0.9,
-    "tau": 0.02,
-    "actor_lr": 2e-3,
-    "critic_lr": 2e-3,
-    "value_lr": 2e-3,
-    "learning_rate": 2e-3,
-    "actor_lr_decay": False,
-    "temperature": 0.02,
-    "rollout_batch": 200,
-    "rollout_every": 100,
-    "horizon": 3,
-    "retain": 5,
-    "dynamics": EnsembleConfig(members=MEMBERS, elites=MEMBERS, hidden=(5,), weight_decay=(0.0, 0.0)).model_dump(),
-}
-"""Settings by field name for all algorithms; a fast, short run on one core."""
+    noise = np.random.default_rng(0)
+    data = play(step, 0.1 * noise.normal(size=80), noise.uniform(-1, 1, (80, 20, 1)), noise)
+    return Probe(data, model, step, np.zeros(50))
 
 
-class Outcome(NamedTuple):
-    reward: float  # a step, of the deterministic policy under the truth
-    metrics: dict[str, float]  # of the last period
+@cache
+def ridge() -> Probe:
+    """Two action dimensions, of which the data move in the first alone; whoever leaves their line falls off.
+
+    Truth: r = 1 - |a_1 - 0.3| + s - 6 |a_2|, s' = s / 2 + noise. The data have a_1 anywhere and |a_2| below 0.01, so
+    that a value's slope along a_2 is whatever its weights began with. On the line the best action is worth 1 a step,
+    the mean one 0.45; at a_2 = 1 or -1 nothing is worth more than -5.
+    """
+
+    def step(s: Numbers, action: Numbers, noise: np.random.Generator) -> tuple[Numbers, Numbers]:
+        first, second = np.abs(action[..., 0] - 0.3), np.abs(action[..., 1])
+        return 1 - first + s - 6 * second, 0.5 * s + 0.05 * noise.normal(size=s.shape)
+
+    noise = np.random.default_rng(0)
+    actions = noise.uniform(-1, 1, (80, 20, 2)) * np.array([1.0, 0.01])
+    return Probe(play(step, 0.1 * noise.normal(size=80), actions, noise), None, step, np.zeros(50))
 
 
-def solve(name: str, probe: Probe, own: Settings, steps: int = 1500, period: int = 500) -> Outcome:
-    """Trains the algorithm called `name` with `COMMON` and its `own` settings, and scores it under the truth."""
-    definition = get_definition(name)
-    config = configure(definition, COMMON, own)
-    program = compile_program(definition.build(PROBLEM, config, steps), period)
-    key = jax.random.key(0)[None]
-    ensemble = jax.tree.map(lambda leaf: leaf[None], probe.ensemble) if definition.ensemble else None
-    state = program.init(key, probe.data, ensemble)
-    for start in range(0, steps, period):
-        state, metrics = program.advance(state, probe.data, key, start)
-    state = program.deploy(state)
-    reward = mean_reward(probe, lambda obs: program.act(state, obs[None])[0])
-    return Outcome(reward, {quantity: float(values[0]) for quantity, values in metrics.items()})
+PROBES: dict[str, Callable[[], Probe]] = {"trap": trap, "stitch": stitch, "noisy": noisy, "ridge": ridge}
 
 
-def mean_reward(probe: Probe, policy: Callable[[Array], Array]) -> float:
-    """The reward of a step under the true dynamics, averaged over starts and time."""
+def mean_reward(probe: Probe, policy: Callable[[Numbers], Numbers]) -> Numbers:
+    """The reward of a step under the true dynamics, averaged over starts and time.
 
-    def advance(obs: Array, key: Key) -> tuple[Array, Array]:
-        reward, next_obs = probe.step(obs, policy(obs), key)
-        return next_obs, reward
-
-    run: Any = jax.jit(
-        lambda starts: jax.lax.scan(advance, starts, jax.random.split(jax.random.key(1), probe.horizon))[1]
-    )
-    return float(run(probe.starts).mean())
-
-
-def online_batch(key: Key, size: int, values: dict[str, Array]) -> Transition:
-    """`size` rows of a tabulated bandit or chain, for value checks: every leaf of `values` is indexed alike."""
-    index = jax.random.randint(stream(key, "row"), (size,), 0, values["reward"].shape[0])
-    picked = {name: value[index] for name, value in values.items()}
-    return Transition(**picked)
+    `policy` maps states [..., E] to actions [..., E, m]; what its actions have as leading axes, the result has too.
+    """
+    noise, obs, rewards = np.random.default_rng(1), probe.starts, []
+    for _ in range(HORIZON):
+        reward, obs = probe.step(obs, policy(obs), noise)
+        rewards.append(reward.mean(axis=-1))
+    mean: Numbers = np.mean(rewards, axis=0)
+    return mean
