@@ -17,7 +17,7 @@ bench: $(READY) ## Train BC and MOPO on hopper; write the table and the curves t
 	$(BIN)/offline-mbrl sweep experiments/bench.toml --out results/bench
 
 test: $(DEV) ## All tests but the slow ones, the fastest first
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder -m "not slow"
 
 test-fast: $(DEV) ## The quick tests of the spine; stops at the first failure
 	$(BIN)/python -m pytest -n auto -x -m "not medium and not slow and not gpu"

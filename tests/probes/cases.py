@@ -189,6 +189,7 @@ CASES = [
         (10.0, 1.0, 100.0),
         {"model": "fixed"},
         {"trap": (below(-2.0), RECORDED, below(-2.0)), "stitch": (above(-0.6), above(-0.7), above(-0.6))},
+        slow=True,
     ),
     Case(
         "morel",
