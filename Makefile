@@ -16,8 +16,10 @@ help: ## Show this list
 bench: $(READY) ## Train BC and MOPO on hopper; write the table and the curves to results/bench
 	$(BIN)/offline-mbrl sweep experiments/bench.toml --out results/bench
 
+# The medium tests of a file share a process, and so what one of them compiled.
 test: $(DEV) ## All tests but the slow ones, the fastest first
-	$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "not medium and not slow"
+	$(BIN)/python -m pytest -n auto -m "medium and not slow" --dist loadfile
 
 test-fast: $(DEV) ## The quick tests of the spine; stops at the first failure
 	$(BIN)/python -m pytest -n auto -x -m "not medium and not slow and not gpu"

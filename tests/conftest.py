@@ -16,14 +16,8 @@ def tier(item: pytest.Item) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the fast tests first: a broken basis shows before anything is trained on it.
-
-    The medium tests of a module go to one process, where they share what one of them compiled.
-    """
+    """Run the fast tests first: a broken basis shows before anything is trained on it."""
     items.sort(key=tier)
-    for item in items:
-        if tier(item) == 1:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
