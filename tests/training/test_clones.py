@@ -16,8 +16,8 @@ from offline_mbrl.training.run import run_job
 @pytest.mark.slow
 @pytest.mark.parametrize("robot", list(ROBOTS))
 def test_a_clone_of_medium_data_scores_within_ten_points_of_their_policy(robot: str, tmp_path: Path) -> None:
-    job = make_job("bc", f"{robot}-medium", size=200_000, steps=60_000, evaluate_every=5000)
+    job = make_job("bc", f"{robot}-medium", size=200_000, seeds=(0, 1), steps=100_000, evaluate_every=10_000)
     assert run_job(job, tmp_path, Places()) == []
-    (curve,) = read_curves([tmp_path])
+    score = np.mean([final_score(curve.scores) for curve in read_curves([tmp_path])])
     policy = np.mean(ROBOTS[robot].normalized_score(load_behaviors(ROBOTS[robot]).medium_returns))
-    assert final_score(curve.scores) == pytest.approx(policy, abs=10)
+    assert score == pytest.approx(policy, abs=10)
