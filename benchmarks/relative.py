@@ -16,7 +16,7 @@ from measure import Setup, compiled, set_up, timed, untrained
 
 from offline_mbrl.algorithms import rambo, sac
 from offline_mbrl.algorithms.algorithm import Algorithm, State, sample_rows
-from offline_mbrl.algorithms.presets import resolve
+from offline_mbrl.algorithms.presets import applicable, resolve
 from offline_mbrl.algorithms.rambo import RAMBOConfig, RAMBOState
 from offline_mbrl.algorithms.registry import get_definition
 from offline_mbrl.dynamics.ensemble import Ensemble
@@ -110,10 +110,8 @@ def compare(setup: Setup, name: str, reference: Work, work: Work, repeats: int) 
 def make_case(setup: Setup, name: str) -> Case:
     """The algorithm NAME, or NAME:PRESET, with the task's presets."""
     definition, preset = get_definition(name.partition(":")[0]), name.partition(":")[2] or None
-    fields = definition.config.model_fields
-    overrides = {field: value for field, value in SMALL.items() if field.partition(".")[0] in fields}
     full = resolve(definition, setup.task.name, preset)
-    small = resolve(definition, setup.task.name, preset, overrides).config
+    small = resolve(definition, setup.task.name, preset, applicable(definition, SMALL)).config
     dynamics = definition.ensemble(small)
     return Case(
         job=definition.build(setup.problem, full.config, full.steps),

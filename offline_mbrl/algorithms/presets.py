@@ -79,6 +79,12 @@ def resolve(
     return Resolved(validate(definition, values), steps, sources)
 
 
+def applicable(definition: Definition, values: dict[str, Any]) -> dict[str, Any]:
+    """Those of the settings `values` that the algorithm has, judged by a nested setting's outer name."""
+    fields = definition.config.model_fields
+    return {name: value for name, value in values.items() if name.partition(".")[0] in fields}
+
+
 def validate(definition: Definition, values: dict[str, Any]) -> Config:
     """`values` as the algorithm's configuration; one clear line when they are not."""
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from offline_mbrl.algorithms.presets import applicable
 from offline_mbrl.algorithms.registry import get_definition
 from offline_mbrl.config import Config, describe_first
 from offline_mbrl.errors import UserError
@@ -68,7 +69,7 @@ def jobs(suite: Suite) -> list[Job]:
     Raises:
       UserError: an unknown name, a wrong value, or a setting for all runs that none of them has.
     """
-    common = {run.algorithm: _known(suite, run.algorithm) for run in suite.run}
+    common = {run.algorithm: applicable(get_definition(run.algorithm), suite.set) for run in suite.run}
     for name in suite.set:
         if not any(name in known for known in common.values()):
             raise UserError(f"no algorithm of the suite has the setting '{name}'; correct it or take it out of [set]")
@@ -91,12 +92,6 @@ def jobs(suite: Suite) -> list[Job]:
         for task in run.tasks or suite.tasks
         for seeds in _blocks(suite.seeds, suite.seeds_per_job or suite.seeds)
     ]
-
-
-def _known(suite: Suite, algorithm: str) -> dict[str, Any]:
-    """The suite's hyper-parameters that `algorithm` has, judged by a nested setting's outer name."""
-    fields = get_definition(algorithm).config.model_fields
-    return {name: value for name, value in suite.set.items() if name.partition(".")[0] in fields}
 
 
 def _blocks(seeds: int, block: int) -> Iterator[tuple[int, ...]]:
