@@ -7,7 +7,7 @@ The critics play against the actor: each f_i makes the actor look bad while it k
 on two time scales (the critics' rate is 1000 times the actor's), with the critics' weights projected onto a ball and
 the policy's entropy held above a floor. What L compares with, and where the tuples come from, is each system's own.
 
-A run begins with a warm start of `warm_start` steps: the same step with L switched off and the actor cloning the data.
+A run begins with a warm start of `warm_steps` steps: the same step with L switched off and the actor cloning the data.
 Being ordinary steps, they are evaluated, checkpointed and resumed like all others. At their end the targets are set to
 the critics, and log alpha and the actor's optimizer start afresh.
 """
@@ -64,7 +64,7 @@ class AdversarialConfig(Config):
     slow_lr: float = Field(5e-7, gt=0, description="Adam rate of the actor in the game")
     norm_bound: float = Field(100.0, gt=0, description="Frobenius bound of every weight matrix of the critics")
     target_entropy: float | None = Field(None, description="entropy floor; minus the action dimension when absent")
-    warm_start: int | None = Field(None, ge=0, description="steps of the warm start; a part in eleven when absent")
+    warm_steps: int | None = Field(None, ge=0, description="steps of the warm start; a part in eleven when absent")
 
 
 class GameState(struct.PyTreeNode):
@@ -81,7 +81,7 @@ class Game:
 
     config: AdversarialConfig
     system: SAC
-    warm_start: int
+    warm_steps: int
 
 
 class RestartedAdam(NamedTuple):
@@ -97,21 +97,21 @@ def make(problem: Problem, config: AdversarialConfig, steps: int) -> Game:
     Raises:
       UserError: the warm start leaves none of them.
     """
-    warm_start = steps // WARM_SHARE if config.warm_start is None else config.warm_start
-    if warm_start >= steps:
-        raise UserError(f"a warm start of {warm_start} steps leaves none of {steps} for the game; lower warm_start")
+    warm_steps = steps // WARM_SHARE if config.warm_steps is None else config.warm_steps
+    if warm_steps >= steps:
+        raise UserError(f"a warm start of {warm_steps} steps leaves none of {steps} for the game; lower warm_steps")
     shared = SACConfig(discount=config.discount, tau=config.tau, batch_size=config.batch_size, hidden=config.hidden)
     system = SAC(
         config=shared,
         actor=GaussianActor(config.hidden, problem.action_dim, LOG_STD_BOUNDS),
         critic=critic_ensemble(2, config.hidden),
-        actor_optimizer=restarted_adam(config.fast_lr, config.slow_lr, warm_start),
+        actor_optimizer=restarted_adam(config.fast_lr, config.slow_lr, warm_steps),
         critic_optimizer=optax.adam(config.fast_lr),
-        temperature_optimizer=restarted_adam(config.fast_lr, config.fast_lr, warm_start),
+        temperature_optimizer=restarted_adam(config.fast_lr, config.fast_lr, warm_steps),
         target_entropy=-float(problem.action_dim) if config.target_entropy is None else config.target_entropy,
         problem=problem,
     )
-    return Game(config, system, warm_start)
+    return Game(config, system, warm_steps)
 
 
 def restarted_adam(before: float, after: float, restart: int) -> optax.GradientTransformation:
@@ -137,7 +137,7 @@ def init(game: Game, key: Key, starts: Array | None = None) -> GameState:
 
 def playing(game: Game, state: GameState) -> Array:
     """Whether the warm start is over: bool scalar."""
-    return state.step >= game.warm_start
+    return state.step >= game.warm_steps
 
 
 def normalized_sum(loss: Array, regularizer: Array, weight: Array | float) -> Array:
@@ -259,7 +259,7 @@ def update_critic(game: Game, state: GameState, grads: Params) -> GameState:
 def update_temperature(game: Game, state: GameState, log_prob: Array) -> GameState:
     """One step of log alpha on the policy's mean log pi; it starts again from 0 when the game begins."""
     log_alpha = state.learner.log_alpha
-    log_alpha = log_alpha.replace(params=jnp.where(state.step == game.warm_start, 0.0, log_alpha.params))
+    log_alpha = log_alpha.replace(params=jnp.where(state.step == game.warm_steps, 0.0, log_alpha.params))
     grad = jax.grad(sac.temperature_loss)(log_alpha.params, log_prob, game.system.target_entropy)
     moved = log_alpha.step(grad, game.system.temperature_optimizer)
     return state.replace(learner=state.learner.replace(log_alpha=moved))
@@ -280,6 +280,6 @@ def update_actor(
 
 def finish_step(game: Game, state: GameState) -> GameState:
     """The targets' Polyak step, a full one at the end of the warm start, and the count."""
-    rate = jnp.where(state.step + 1 == game.warm_start, 1.0, game.config.tau)
+    rate = jnp.where(state.step + 1 == game.warm_steps, 1.0, game.config.tau)
     target = optax.incremental_update(state.learner.critic.params, state.learner.target, rate)
     return state.replace(learner=state.learner.replace(target=target), step=state.step + 1)

@@ -58,9 +58,9 @@ class ARMORConfig(AdversarialConfig):
     def _reference_is_there(self) -> "ARMORConfig":
         if (self.reference == "file") != (self.reference_file is not None):
             raise UserError("reference 'file' and reference_file go together; set both or neither")
-        if self.reference == "behavior" and self.warm_start == 0:
+        if self.reference == "behavior" and self.warm_steps == 0:
             raise UserError(
-                "the reference is the policy of the warm start, which has 0 steps; set warm_start or reference"
+                "the reference is the policy of the warm start, which has 0 steps; set warm_steps or reference"
             )
         return self
 
@@ -172,7 +172,7 @@ def build(problem: Problem, config: ARMORConfig, steps: int) -> Algorithm:
     walkers = 1 if config.reference == "none" else 2
     rate = config.fast_lr if config.model == "adversarial" else 0.0
     world_optimizer = optax.chain(
-        optax.clip_by_global_norm(config.model_gradient_norm), restarted_adam(0.0, rate, game.warm_start)
+        optax.clip_by_global_norm(config.model_gradient_norm), restarted_adam(0.0, rate, game.warm_steps)
     )
 
     def step_inside(state: ARMORState, world: World, key: Key) -> World:
@@ -278,7 +278,7 @@ def update_reference(game: Game, config: ARMORConfig, state: ARMORState) -> ARMO
     """pi_ref <- pi up to the last step of the warm start, and never again."""
     if config.reference != "behavior":
         return state
-    cloning, actor = state.game.step <= game.warm_start, state.game.learner.actor.params
+    cloning, actor = state.game.step <= game.warm_steps, state.game.learner.actor.params
     follow: Callable[..., Any] = lambda new, old: jnp.where(cloning, new, old)  # noqa: E731
     return state.replace(reference=jax.tree.map(follow, actor, state.reference))
 

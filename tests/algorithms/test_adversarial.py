@@ -104,7 +104,7 @@ def test_adversary_loss_against_numpy(beta: float, step: int) -> None:
     )(state, rows)
     critic = state.learner.critic.params
     gap = sac.q_values(game.system, critic, rows.obs, action) - sac.q_values(game.system, critic, rows.obs, rows.action)
-    counted = gap.mean(1) if step >= game.warm_start else jnp.zeros(2)
+    counted = gap.mean(1) if step >= game.warm_steps else jnp.zeros(2)
     assert float(loss) == pytest.approx(oracle(game, state, rows, next_action, counted, beta), rel=1e-5)
     assert float(metrics["pessimism"]) == pytest.approx(float(gap.mean()), rel=1e-4, abs=1e-6)
 
@@ -185,13 +185,13 @@ def test_the_actor_clones_first_and_plays_afterwards(step: int) -> None:
     louder = jax.tree.map(lambda x: 2 * x, state.learner.critic.params)
     changed = state.replace(learner=state.learner.replace(critic=state.learner.critic.replace(params=louder)))
     _, other = adversarial.actor_loss(game, actor, changed, rows.obs, rows.action, key)
-    assert (float(other) == float(first)) is (step < game.warm_start)
+    assert (float(other) == float(first)) is (step < game.warm_steps)
 
 
 def test_the_game_begins_with_fresh_targets_and_temperature() -> None:
     """Targets that were copied before the warm start would differ from the critics here, and alpha from 1."""
     game = tiny(steps=22, fast_lr=1e-2)
-    assert game.warm_start == 2
+    assert game.warm_steps == 2
     state, rows = adversarial.init(game, jax.random.key(0)), some_rows()
 
     def step(state: GameState) -> GameState:
@@ -223,9 +223,9 @@ def test_alpha_rises_while_the_entropy_is_below_its_floor() -> None:
 
 
 def test_a_warm_start_as_long_as_the_run_is_an_error() -> None:
-    with pytest.raises(UserError, match="warm_start"):
-        tiny(steps=10, warm_start=10)
-    assert tiny(steps=1_100_000).warm_start == 100_000
+    with pytest.raises(UserError, match="warm_steps"):
+        tiny(steps=10, warm_steps=10)
+    assert tiny(steps=1_100_000).warm_steps == 100_000
 
 
 def test_sample_starts_draws_every_first_row_and_no_other() -> None:

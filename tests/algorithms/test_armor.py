@@ -125,7 +125,7 @@ def test_a_prediction_that_is_not_finite_ends_a_walk() -> None:
 def played() -> dict[str, tuple[ARMORState, Metrics]]:
     """States of one small run: as begun, at the end of its warm start of 4 steps, and 5 steps on."""
     algorithm, data = (
-        armor.build(PROBLEM, ARMORConfig.model_validate(TINY | {"warm_start": 4, "slow_lr": 1e-2}), 20),
+        armor.build(PROBLEM, ARMORConfig.model_validate(TINY | {"warm_steps": 4, "slow_lr": 1e-2}), 20),
         some_data(),
     )
     begun = jax.jit(algorithm.init)(jax.random.key(0), data, jax.tree.map(lambda x: x, push_right()))
@@ -167,7 +167,7 @@ def test_metrics_are_finite(played: dict[str, tuple[ARMORState, Metrics]]) -> No
 @pytest.mark.parametrize("reference", ["behavior", "none"])
 def test_without_the_model_it_is_atac_step_for_step(reference: str) -> None:
     """Through the warm start and into the game, with relative and with absolute pessimism."""
-    shared = {"hidden": (8, 8), "batch_size": 8, "bellman_weight": 2.0, "warm_start": 3, "slow_lr": 1e-2}
+    shared = {"hidden": (8, 8), "batch_size": 8, "bellman_weight": 2.0, "warm_steps": 3, "slow_lr": 1e-2}
     data, key = some_data(), jax.random.key(0)
     own = {"model": "off", "reference": reference, "capacity": 64}
     mine = armor.build(PROBLEM, ARMORConfig.model_validate(shared | own), 20)
@@ -191,7 +191,7 @@ def test_without_the_model_there_is_nothing_to_fit_and_nothing_to_walk_in() -> N
 
 def test_the_critics_move_the_model_through_its_next_state() -> None:
     """With lambda 0 nothing fits M: its heads of r and of s' can only be moved by what the critics make of them."""
-    settings = TINY | {"warm_start": 1, "model_weight": 0.0, "bellman_weight": 1.0}
+    settings = TINY | {"warm_steps": 1, "model_weight": 0.0, "bellman_weight": 1.0}
     algorithm, data = armor.build(PROBLEM, ARMORConfig.model_validate(settings), 20), some_data()
     state, _ = run(algorithm, algorithm.init(jax.random.key(0), data, push_right()), data, 3)
     moved = jnp.abs(world_of(state).model.weights.layers[0].weight - push_right().weights.layers[0].weight)[0]
@@ -203,7 +203,7 @@ def test_the_critics_move_the_model_through_its_next_state() -> None:
 
 def test_a_fixed_model_stays_as_it_was_fitted() -> None:
     algorithm, data = (
-        armor.build(PROBLEM, ARMORConfig.model_validate(TINY | {"warm_start": 1, "model": "fixed"}), 20),
+        armor.build(PROBLEM, ARMORConfig.model_validate(TINY | {"warm_steps": 1, "model": "fixed"}), 20),
         some_data(),
     )
     state, _ = run(algorithm, algorithm.init(jax.random.key(0), data, push_right()), data, 4)
@@ -234,7 +234,7 @@ def test_a_wrong_reference_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="reference_file"):
         ARMORConfig(reference="file")
     with pytest.raises(UserError, match="warm start"):
-        ARMORConfig(warm_start=0)
+        ARMORConfig(warm_steps=0)
     with pytest.raises(UserError, match="no reference policy"):
         armor.build(PROBLEM, ARMORConfig(reference="file", reference_file=tmp_path / "missing.npz"), 20)
     other = init_params(GaussianActor((4,), 1), jax.random.key(5), 7)
@@ -258,7 +258,7 @@ def value_inside(world: Ensemble, act: armor.Sampler, params: object, steps: int
 
 def test_the_policy_improves_on_its_reference_under_the_learned_model() -> None:
     problem = Problem(2, 1, lambda obs: jnp.zeros(obs.shape[:-1], bool))
-    settings = {"hidden": (16, 16), "batch_size": 32, "capacity": 4096, "warm_start": 200, "bellman_weight": 10.0}
+    settings = {"hidden": (16, 16), "batch_size": 32, "capacity": 4096, "warm_steps": 200, "bellman_weight": 10.0}
     config = ARMORConfig.model_validate(settings | {"slow_lr": 1e-3, "fast_lr": 3e-3, "discount": 0.5})
     algorithm, data = armor.build(problem, config, 900), some_data(512)
     state, _ = run(algorithm, algorithm.init(jax.random.key(0), data, push_right()), data, 900)

@@ -43,8 +43,8 @@ SMALL = {"hidden": (16, 16), "batch_size": 64, "slow_lr": 1e-3, "fast_lr": 3e-3}
 
 def test_the_warm_start_clones_and_the_game_improves_within_the_data() -> None:
     data = bandit()
-    cloned = trained(ATACConfig(**SMALL, warm_start=599), data, 600)
-    played = trained(ATACConfig(**SMALL, warm_start=300, bellman_weight=10.0), data, 1200)
+    cloned = trained(ATACConfig(**SMALL, warm_steps=599), data, 600)
+    played = trained(ATACConfig(**SMALL, warm_steps=300, bellman_weight=10.0), data, 1200)
     assert mean_action(*cloned[:2]) == pytest.approx(-0.2, abs=0.1)
     assert mean_action(*played[:2]) > mean_action(*cloned[:2]) + 0.1
     assert mean_action(*played[:2]) < 0.5
@@ -55,7 +55,7 @@ def test_with_little_weight_on_the_data_the_policy_stays_nearer_to_it() -> None:
     """beta 0: the critic only argues against the policy, whose best answer is to do as the data do."""
     data = bandit()
     timid, bold = (
-        trained(ATACConfig(**SMALL, warm_start=300, bellman_weight=beta), data, 1200)[:2] for beta in (0.01, 10.0)
+        trained(ATACConfig(**SMALL, warm_steps=300, bellman_weight=beta), data, 1200)[:2] for beta in (0.01, 10.0)
     )
     assert mean_action(*timid) < mean_action(*bold) - 0.1
 

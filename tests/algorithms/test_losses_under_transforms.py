@@ -113,7 +113,7 @@ def edac_critic(key: Key) -> Array:
 
 
 def game(key: Key) -> tuple[Game, GameState]:
-    made = adversarial.make(PROBLEM, AdversarialConfig.model_validate(SMALL | {"warm_start": 0}), 10)
+    made = adversarial.make(PROBLEM, AdversarialConfig.model_validate(SMALL | {"warm_steps": 0}), 10)
     return made, adversarial.init(made, key)
 
 

@@ -198,7 +198,7 @@ VARIANTS: list[tuple[str, str, dict[str, object]]] = [
     ("armor", "fixed-model", {"model": "fixed"}),
     ("armor", "no-reference", {"reference": "none"}),
     ("atac", "atac0", {"pessimism": "absolute"}),
-    ("atac", "official", {"warm_start": 100_000, "bellman_weight": 16.0}),
+    ("atac", "official", {"warm_steps": 100_000, "bellman_weight": 16.0}),
     ("bc", "best-10-percent", {"best_share": 0.1}),
     ("combo", "kit", {"lse_group": "kinds"}),
     ("combo", "model-states", {"rho": "model"}),

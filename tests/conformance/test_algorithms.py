@@ -38,8 +38,8 @@ COMMON: Settings = {
 }
 
 OWN: dict[str, Settings] = {
-    "armor": {"capacity": 100, "warm_start": 4},
-    "atac": {"warm_start": 4},
+    "armor": {"capacity": 100, "warm_steps": 4},
+    "atac": {"warm_steps": 4},
     "combo": {"action_samples": 2},
     "cql": {"action_samples": 2},
     "crop": {

@@ -80,7 +80,7 @@ def test_the_same_command_gives_the_same_scores(tmp_path: Path) -> None:
 
 
 def test_a_configuration_without_a_model_fits_none(tmp_path: Path) -> None:
-    small = {"hidden": (8, 8), "batch_size": 8, "warm_start": 4}
+    small = {"hidden": (8, 8), "batch_size": 8, "warm_steps": 4}
     settings: dict[str, Any] = {"source": "synthetic", "size": 500, "evaluate_every": 10, "episodes": 1}
     job = make_job("armor", "hopper-medium", preset="atac", steps=10, seeds=(0,), overrides=small, **settings)
     opened = open_run(job, tmp_path / "run", Places(cache=tmp_path / "cache"))
