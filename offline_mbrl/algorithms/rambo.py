@@ -31,9 +31,8 @@ from offline_mbrl.dynamics.ensemble import (
     Weights,
     draw,
     only_elites,
-    pick,
     predict,
-    sample_members,
+    predict_dealt,
 )
 from offline_mbrl.dynamics.rollout import Model, ModelStep, ensemble_model, flatten
 from offline_mbrl.keys import indices, stream
@@ -151,9 +150,7 @@ def imagine(
 ) -> tuple[Score, Array, Array]:
     """One imagined step of the stochastic policy from z-scored obs [B, d]: its score, A before whitening, and s'."""
     action, _ = sac.sample_action(system, learner.actor.params, obs, stream(key, "action"))
-    elites = only_elites(ensemble)
-    member = sample_members(elites, stream(key, "elite"), obs.shape[0])
-    y = draw(pick(predict(elites, obs, action), member), stream(key, "noise"))
+    y = draw(predict_dealt(ensemble, obs, action, stream(key, "elite")), stream(key, "noise"))
     next_obs = obs + y[:, 1:]
     discount = 1.0 - system.problem.terminates(normalizer.invert(next_obs))
     gain = advantage(system, learner, Transition(obs, action, y[:, 0], discount, next_obs))
