@@ -20,6 +20,8 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 STYLES = ("-", "--", "-.", ":")
 PANEL_INCHES = (4.6, 3.4)
 PANELS_ACROSS = 4
+PANEL_LEGEND = 6
+"""Most lines of a figure whose panels have legends of their own; with more, one legend stands beside the panels."""
 
 
 def learning_curves(run_dirs: Sequence[Path], path: Path) -> Path:
@@ -48,8 +50,12 @@ def draw(groups: Sequence[Group]) -> Figure:
     for panel, (column, label) in zip(panels, column_labels(columns).items(), strict=False):
         own = [group for group in groups if group.column == column]
         _draw_panel(panel, label, own, columns[column], looks)
+        if len(looks) <= PANEL_LEGEND:
+            panel.legend(frameon=False, fontsize=8)
     for panel in panels[len(columns) :]:
         panel.set_visible(False)
+    if len(looks) > PANEL_LEGEND:
+        _share_legend(figure, panels)
     width = int(figure.get_figwidth() * 15)
     figure.supxlabel(fill(_caption(columns), width), fontsize=8, color="0.3")
     return figure
@@ -76,7 +82,6 @@ def _draw_panel(
     panel.grid(color="0.92")
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(frameon=False, fontsize=8)
 
 
 def _draw_line(panel: Axes, group: Group, color: str, style: str) -> None:
@@ -89,6 +94,12 @@ def _draw_line(panel: Axes, group: Group, color: str, style: str) -> None:
     marker = "." if len(steps) <= 20 else None
     panel.plot(steps, scores.mean(0), color=color, linestyle=style, marker=marker, label=label)
     panel.fill_between(steps, scores.min(0), scores.max(0), color=color, alpha=0.18, linewidth=0)
+
+
+def _share_legend(figure: Figure, panels: Iterable[Axes]) -> None:
+    """One legend right of the panels, with every label that any of them has."""
+    labels = {label: line for panel in panels for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+    figure.legend(labels.values(), labels.keys(), loc="outside right upper", frameon=False, fontsize=8)
 
 
 def _looks(groups: Iterable[Group]) -> dict[Row, tuple[str, str]]:

@@ -44,6 +44,22 @@ def test_diverged_seeds_are_not_drawn(write_job: WriteJob, runs: Path) -> None:
     np.testing.assert_allclose(np.asarray(panel.get_lines()[0].get_xydata()), [[10, 1], [20, 2]])
 
 
+def test_panels_of_many_lines_share_one_legend(write_job: WriteJob, runs: Path) -> None:
+    names = ("bc", "cql", "edac", "iql", "mopo", "td3_bc")
+    for name in names:
+        write_job(name, {0: [1.0, 2.0]}, algorithm=name)
+    few = draw(group_curves(read_curves([runs])))
+    assert few.axes[0].get_legend() is not None
+    assert few.legends == []
+
+    write_job("elsewhere", {0: [1.0, 2.0]}, algorithm="atac", task="walker2d-medium")
+    many = draw(group_curves(read_curves([runs])))
+    assert all(panel.get_legend() is None for panel in many.axes)
+    (legend,) = many.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert sorted(texts) == sorted(["data average", *(f"{name} (1 seed)" for name in ("atac", *names))])
+
+
 def test_a_picture_is_written(write_job: WriteJob, runs: Path, tmp_path: Path) -> None:
     write_job("a", {0: [1.0, 2.0]})
     path = learning_curves([runs], tmp_path / "curves.png")
