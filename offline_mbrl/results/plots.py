@@ -50,12 +50,9 @@ def draw(groups: Sequence[Group]) -> Figure:
     for panel, (column, label) in zip(panels, column_labels(columns).items(), strict=False):
         own = [group for group in groups if group.column == column]
         _draw_panel(panel, label, own, columns[column], looks)
-        if len(looks) <= PANEL_LEGEND:
-            panel.legend(frameon=False, fontsize=8)
     for panel in panels[len(columns) :]:
         panel.set_visible(False)
-    if len(looks) > PANEL_LEGEND:
-        _share_legend(figure, panels)
+    _add_legends(figure, panels[: len(columns)], shared=len(looks) > PANEL_LEGEND)
     width = int(figure.get_figwidth() * 15)
     figure.supxlabel(fill(_caption(columns), width), fontsize=8, color="0.3")
     return figure
@@ -96,10 +93,16 @@ def _draw_line(panel: Axes, group: Group, color: str, style: str) -> None:
     panel.fill_between(steps, scores.min(0), scores.max(0), color=color, alpha=0.18, linewidth=0)
 
 
-def _share_legend(figure: Figure, panels: Iterable[Axes]) -> None:
-    """One legend right of the panels, with every label that any of them has."""
-    labels = {label: line for panel in panels for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
-    figure.legend(labels.values(), labels.keys(), loc="outside right upper", frameon=False, fontsize=8)
+def _add_legends(figure: Figure, panels: Sequence[Axes], shared: bool) -> None:
+    """A legend in each panel, or one right of them with every label that any of them has."""
+    style = {"frameon": False, "fontsize": 8}
+    if shared:
+        entries = [zip(*panel.get_legend_handles_labels(), strict=True) for panel in panels]
+        lines = {label: line for entry in entries for line, label in entry}
+        figure.legend(lines.values(), lines.keys(), loc="outside right upper", **style)
+        return
+    for panel in panels:
+        panel.legend(**style)
 
 
 def _looks(groups: Iterable[Group]) -> dict[Row, tuple[str, str]]:
