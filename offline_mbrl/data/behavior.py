@@ -1,7 +1,8 @@
 """The behavior policies that ship with the package: for each robot a ladder of snapshots of one training run.
 
 One archive per robot: the actors' weights stacked along a first axis [K, ...] as float16, the environment steps each
-had been trained for, and the returns of their stochastic episodes under d4rl-v2 physics.
+had been trained for, and the returns of their stochastic episodes under d4rl-v2 physics. Beside it, in `d4rl/`, lies
+the policy that made D4RL's own medium data, as the official file stores it: where it is there, medium data are its.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 
 from offline_mbrl.algorithms.networks import Params
 from offline_mbrl.data import policies
-from offline_mbrl.data.generate import rollout_returns, stochastic
+from offline_mbrl.data.generate import Behavior, rollout_returns, stochastic
+from offline_mbrl.data.logged_policy import read_policy
 from offline_mbrl.errors import UserError
 from offline_mbrl.files import write_atomically
 from offline_mbrl.tasks import Robot
@@ -44,7 +46,8 @@ class Behaviors(NamedTuple):
     returns: NDArray[np.float64]  # [K] mean undiscounted return over a few stochastic episodes
     medium_returns: NDArray[np.float64]  # [>= 100] of the medium policy's stochastic episodes
     expert_returns: NDArray[np.float64]  # [>= 100] of the expert's
-    digest: str  # SHA-256 (hex) of the archive
+    medium_behavior: Behavior  # what plays medium data: D4RL's own policy where it ships, else the ladder's last
+    digest: str  # SHA-256 (hex) of the files
 
     @property
     def medium(self) -> int:
@@ -56,7 +59,7 @@ class Behaviors(NamedTuple):
 
     def actor(self, index: int) -> Params:
         """One policy's weights as float32."""
-        return jax.tree.map(lambda leaf: leaf[index].astype(np.float32), self.actors)
+        return _at(self.actors, index)
 
 
 def load_behaviors(robot: Robot, folder: Path = WEIGHTS) -> Behaviors:
@@ -70,7 +73,24 @@ def load_behaviors(robot: Robot, folder: Path = WEIGHTS) -> Behaviors:
     with np.load(path) as archive:
         actors = {name[6:]: archive[name] for name in archive.files if name.startswith("actor/")}
         arrays = {field: archive[field] for field in ("steps", "returns", "medium_returns", "expert_returns")}
-    return Behaviors(unflatten_dict(actors, sep="/"), **arrays, digest=sha256(path.read_bytes()).hexdigest())
+    stacked = unflatten_dict(actors, sep="/")
+    files = [path]
+    medium = stochastic(_at(stacked, len(arrays["steps"]) - 2))
+    if (logged := d4rl_medium(robot, folder)).is_file():
+        files.append(logged)
+        medium = read_policy(logged, robot)
+    digest = sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return Behaviors(stacked, **arrays, medium_behavior=medium, digest=digest)
+
+
+def d4rl_medium(robot: Robot, folder: Path = WEIGHTS) -> Path:
+    """Where D4RL's own medium policy lies among the weights in `folder`."""
+    return folder / "d4rl" / f"{robot.name}-medium.npz"
+
+
+def _at(actors: Params, index: int) -> Params:
+    """One policy of a stack, as float32."""
+    return jax.tree.map(lambda leaf: leaf[index].astype(np.float32), actors)
 
 
 def pack(

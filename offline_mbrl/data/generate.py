@@ -6,7 +6,7 @@ over-represent short ones.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -62,19 +62,25 @@ def uniform(robot: Robot) -> Behavior:
     return Behavior(_uniform, np.zeros(robot.action_dim, np.float32))
 
 
-def stochastic(actor: Params) -> Behavior:
+@cache
+def _tanh_gaussian(log_std_bounds: tuple[float, float]) -> Act:
+    """One function for each pair of bounds, so that policies of one shape share a compiled one."""
+    return partial(_sample_tanh_gaussian, log_std_bounds)
+
+
+def stochastic(actor: Params, log_std_bounds: tuple[float, float] = GaussianActor.log_std_bounds) -> Behavior:
     """Samples tanh(mean + std * eps) of a Gaussian actor."""
-    return Behavior(_tanh_gaussian, actor)
+    return Behavior(_tanh_gaussian(log_std_bounds), actor)
 
 
 def _uniform(params: Params, obs: Array, key: Key) -> Array:
     return jax.random.uniform(key, params.shape, minval=-1.0, maxval=1.0)
 
 
-def _tanh_gaussian(params: Params, obs: Array, key: Key) -> Array:
+def _sample_tanh_gaussian(log_std_bounds: tuple[float, float], params: Params, obs: Array, key: Key) -> Array:
     layers = params["MLP_0"]
     widths = [layers[f"Dense_{index}"]["bias"].shape[-1] for index in range(len(layers))]
-    actor = GaussianActor(tuple(widths[:-1]), widths[-1] // 2)
+    actor = GaussianActor(tuple(widths[:-1]), widths[-1] // 2, log_std_bounds)
     mean, log_std = apply(actor, params, obs)
     return jnp.tanh(mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape))
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from offline_mbrl.data.behavior import Behaviors
 from offline_mbrl.data.cards import card
+from offline_mbrl.data.generate import uniform
 from offline_mbrl.data.plots import return_histogram
 from offline_mbrl.data.summary import Summary
 from offline_mbrl.data.synthetic import synthetic
@@ -17,6 +18,7 @@ def test_a_card_states_the_measured_numbers() -> None:
         returns=np.array([0.0, 1400.0, 3200.0]),
         medium_returns=np.full(100, 1411.837),
         expert_returns=np.full(100, 3234.3),
+        medium_behavior=uniform(ROBOTS["hopper"]),
         digest="abc",
     )
     facts = Summary(100_000, 211, 200, 10, 470.0, 1400.0, 300.0, (0.0,) * 5, 43.6, 9.2)
