@@ -48,7 +48,7 @@ def test_the_policy_is_rlkits(tmp_path: Path) -> None:
     assert std[0] < np.exp(-5.0)  # our own actors stop there, this one does not
     keys = jax.random.split(jax.random.key(0), 4000)
     drawn = np.arctanh(
-        np.asarray(jax.vmap(lambda key: behavior.act(behavior.params, obs, key))(keys), np.float64)[:, :2]
+        np.asarray(jax.vmap(lambda key: behavior.act(behavior.params, jnp.asarray(obs), key))(keys), np.float64)[:, :2]
     )
     np.testing.assert_allclose(drawn.mean(0), mean[:2], atol=4 * std[:2].max() / np.sqrt(4000))
     np.testing.assert_allclose(drawn.std(0), std[:2], rtol=0.06)
