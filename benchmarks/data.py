@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 import tyro
 
-from offline_mbrl.data.builtin import load_builtin
-from offline_mbrl.data.d4rl import read
-from offline_mbrl.evaluation.simulator import available_cores
+from offline_mbrl.data.builtin.recipe import load_builtin
+from offline_mbrl.data.d4rl.reader import read
+from offline_mbrl.machine import available_cores
 from offline_mbrl.tasks import get_task
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from offline_mbrl.data.dataset import to_device
 from offline_mbrl.data.synthetic import synthetic
 from offline_mbrl.dynamics import fit
 from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig
-from offline_mbrl.dynamics.termination import problem_of
+from offline_mbrl.simulation.termination import problem_of
 from offline_mbrl.tasks import Task
 from offline_mbrl.types import Data, Key, Problem
 

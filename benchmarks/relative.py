@@ -14,11 +14,12 @@ from flops import BY_HAND, count_flops
 from jax.stages import Compiled
 from measure import Setup, compiled, set_up, timed, untrained
 
-from offline_mbrl.algorithms import rambo, sac
 from offline_mbrl.algorithms.algorithm import Algorithm, State, sample_rows
+from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.algorithms.presets import applicable, resolve
-from offline_mbrl.algorithms.rambo import RAMBOConfig, RAMBOState
 from offline_mbrl.algorithms.registry import get_definition
+from offline_mbrl.algorithms.systems import rambo
+from offline_mbrl.algorithms.systems.rambo import RAMBOConfig, RAMBOState
 from offline_mbrl.dynamics.ensemble import Ensemble
 from offline_mbrl.tasks import Task
 from offline_mbrl.training.job import Job
@@ -124,12 +125,12 @@ def make_case(setup: Setup, name: str) -> Case:
 def sac_algorithm(problem: Problem) -> Algorithm:
     """Plain SAC on data rows: the unit of the comparison."""
     config = sac.SACConfig()
-    system = sac.make(problem, config, 1)
+    agent = sac.make(problem, config, 1)
     return Algorithm(
-        init=lambda key, data, ensemble: sac.init(system, key),
+        init=lambda key, data, ensemble: sac.init(agent, key),
         sample=lambda state, data, key: sample_rows(data.transitions, key, config.batch_size),
-        update=partial(sac.update, system),
-        act=lambda state, obs, key, deterministic: sac.act(system, state.actor.params, obs, key, deterministic),
+        update=partial(sac.update, agent),
+        act=lambda state, obs, key, deterministic: sac.act(agent, state.actor.params, obs, key, deterministic),
     )
 
 
@@ -164,11 +165,11 @@ def update_work(setup: Setup, case: Case) -> Work:
 
 def adversary_work(setup: Setup, case: Case) -> Work:
     """Steps of RAMBO's model against its policy, which are a part of its refresh."""
-    system, optimizer = sac.make(setup.problem, case.config, 1), optax.adam(case.config.adversary_lr)
+    agent, optimizer = sac.make(setup.problem, case.config, 1), optax.adam(case.config.adversary_lr)
 
     def phase(steps: int, state: RAMBOState, data: Data, key: Key) -> tuple[RAMBOState, Metrics]:
         config = case.config.model_copy(update={"adversary_steps": steps})
-        moved, metrics = rambo.adversary_phase(config, system, optimizer, state, data.transitions, key)
+        moved, metrics = rambo.adversary_phase(config, agent, optimizer, state, data.transitions, key)
         weights, opt_state = moved
         return state.replace(ensemble=state.ensemble.replace(weights=weights), model_opt_state=opt_state), metrics
 

@@ -14,7 +14,7 @@ import tyro
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
-from offline_mbrl.evaluation.simulator import Simulator
+from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.tasks import ROBOTS, Robot
 
 Policy = Callable[[NDArray[np.float32]], NDArray[np.float32]]

@@ -20,15 +20,15 @@ from measure import Setup, compiled, peak_flops, peak_memory, set_up, timed
 from relative import COLUMNS, LEGEND, measure_relative
 from tabulate import tabulate
 
-from offline_mbrl.algorithms import mopo
 from offline_mbrl.algorithms.algorithm import Algorithm, sample_rows
-from offline_mbrl.algorithms.mopo import MOPOConfig
 from offline_mbrl.algorithms.registry import definitions
+from offline_mbrl.algorithms.systems import mopo
+from offline_mbrl.algorithms.systems.mopo import MOPOConfig
 from offline_mbrl.dynamics import fit
 from offline_mbrl.dynamics.ensemble import EnsembleConfig
-from offline_mbrl.evaluation.simulator import Simulator, available_cores
+from offline_mbrl.machine import available_cores, versions
+from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.tasks import Task, get_task
-from offline_mbrl.training.environment import versions
 from offline_mbrl.training.job import Precision
 from offline_mbrl.training.loop import advance_seed, compile_program
 from offline_mbrl.types import Key, Transition

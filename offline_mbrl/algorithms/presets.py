@@ -1,4 +1,4 @@
-"""Per-task hyper-parameters, each value with its source, read from `offline_mbrl/presets/<algorithm>.toml`.
+"""Per-task hyper-parameters, each value with its source, read from `algorithms/systems/<algorithm>.toml`.
 
 A file holds tables of `name = { value = ..., source = "..." }`: `[default]` for every task, `[task.<name>]` for one,
 and the same two under `[preset.<preset>]` for a named alternative, which is laid over the others. An entry without a
@@ -121,5 +121,5 @@ def _field_names(config: type[Config]) -> list[str]:
 
 
 def _read(algorithm: str) -> dict[str, Any]:
-    file = resources.files("offline_mbrl.presets") / f"{algorithm}.toml"
+    file = resources.files("offline_mbrl.algorithms.systems") / f"{algorithm}.toml"
     return tomllib.loads(file.read_text()) if file.is_file() else {}

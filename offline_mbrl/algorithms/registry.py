@@ -12,8 +12,8 @@ from offline_mbrl.errors import unknown_name
 @cache
 def definitions() -> dict[str, Definition]:
     """Every algorithm by name, in alphabetical order."""
-    names = sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
-    modules = (importlib.import_module(f"offline_mbrl.algorithms.{name}") for name in names)
+    names = sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent / "systems")]))
+    modules = (importlib.import_module(f"offline_mbrl.algorithms.systems.{name}") for name in names)
     found = (getattr(module, "DEFINITION", None) for module in modules)
     return {definition.name: definition for definition in found if definition is not None}
 

@@ -1,153 +1,51 @@
-"""The behavior policies that ship with the package: for each robot a ladder of snapshots of one training run.
-
-One archive per robot: the actors' weights stacked along a first axis [K, ...] as float16, the environment steps each
-had been trained for, and the returns of their stochastic episodes under d4rl-v2 physics. Beside it, in `d4rl/`, lies
-the policy that made D4RL's own medium data, as the official file stores it: where it is there, medium data are its.
-"""
+"""A behavior: a stochastic policy that makes data."""
 
 from collections.abc import Callable
 from functools import cache, partial
-from hashlib import sha256
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
-from numpy.typing import NDArray
 
-from offline_mbrl.algorithms.networks import Params
-from offline_mbrl.data import policies
-from offline_mbrl.data.generate import Behavior, rollout_returns, stochastic
-from offline_mbrl.data.logged_policy import read_policy
-from offline_mbrl.errors import UserError
-from offline_mbrl.files import write_atomically
+from offline_mbrl.nn.networks import GaussianActor, Params, apply
 from offline_mbrl.tasks import Robot
+from offline_mbrl.types import Array, Key
 
-WEIGHTS = Path(__file__).parent / "weights"
-
-MEDIUM_SCORE = {"hopper": 44.0, "walker2d": 62.0, "halfcheetah": 41.0}
-"""Mean normalized score of D4RL's medium data, what the medium policy is chosen to match."""
-
-LADDER = 18
-EPISODES = 100
-CANDIDATES = 6
-CLOSE = 2.0  # points: among the candidates this near the level, the earliest one is taken
-
-Measure = Callable[[int], NDArray[np.float64]]
-"""Environment steps of a snapshot -> the returns of its stochastic episodes."""
+Act = Callable[[Params, Array, Key], Array]
+"""Weights, one observation [obs_dim] and a key -> an action [action_dim]."""
 
 
-class Behaviors(NamedTuple):
-    """K policies of one robot: the ladder in the order of training, up to the medium policy, then the expert."""
+class Behavior(NamedTuple):
+    """A stochastic policy; policies of one shape share one compiled function."""
 
-    actors: Params  # every leaf [K, ...]
-    steps: NDArray[np.int64]  # [K] environment steps of training
-    returns: NDArray[np.float64]  # [K] mean undiscounted return over a few stochastic episodes
-    medium_returns: NDArray[np.float64]  # [>= 100] of the medium policy's stochastic episodes
-    expert_returns: NDArray[np.float64]  # [>= 100] of the expert's
-    medium_behavior: Behavior  # what plays medium data: D4RL's own policy where it ships, else the ladder's last
-    digest: str  # SHA-256 (hex) of the files
-
-    @property
-    def medium(self) -> int:
-        return len(self.steps) - 2
-
-    @property
-    def expert(self) -> int:
-        return len(self.steps) - 1
-
-    def actor(self, index: int) -> Params:
-        """One policy's weights as float32."""
-        return _at(self.actors, index)
+    act: Act
+    params: Params
 
 
-def load_behaviors(robot: Robot, folder: Path = WEIGHTS) -> Behaviors:
-    """The policies in `folder/<robot>.npz`."""
-    path = folder / f"{robot.name}.npz"
-    if not path.is_file():
-        raise UserError(
-            f"no behavior policies for {robot.name} in {folder}; use another --source, or train some with "
-            f"`offline-mbrl data collect {robot.name}`"
-        )
-    with np.load(path) as archive:
-        actors = {name[6:]: archive[name] for name in archive.files if name.startswith("actor/")}
-        arrays = {field: archive[field] for field in ("steps", "returns", "medium_returns", "expert_returns")}
-    stacked = unflatten_dict(actors, sep="/")
-    files = [path]
-    medium = stochastic(_at(stacked, len(arrays["steps"]) - 2))
-    if (logged := d4rl_medium(robot, folder)).is_file():
-        files.append(logged)
-        medium = read_policy(logged, robot)
-    digest = sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    return Behaviors(stacked, **arrays, medium_behavior=medium, digest=digest)
+def uniform(robot: Robot) -> Behavior:
+    """Actions uniform in the box [-1, 1]: D4RL's random policy."""
+    return Behavior(_uniform, np.zeros(robot.action_dim, np.float32))
 
 
-def d4rl_medium(robot: Robot, folder: Path = WEIGHTS) -> Path:
-    """Where D4RL's own medium policy lies among the weights in `folder`."""
-    return folder / "d4rl" / f"{robot.name}-medium.npz"
+def stochastic(actor: Params, log_std_bounds: tuple[float, float] = GaussianActor.log_std_bounds) -> Behavior:
+    """Samples tanh(mean + std * eps) of a Gaussian actor."""
+    return Behavior(_tanh_gaussian(log_std_bounds), actor)
 
 
-def _at(actors: Params, index: int) -> Params:
-    """One policy of a stack, as float32."""
-    return jax.tree.map(lambda leaf: leaf[index].astype(np.float32), actors)
+def _uniform(params: Params, obs: Array, key: Key) -> Array:
+    return jax.random.uniform(key, params.shape, minval=-1.0, maxval=1.0)
 
 
-def pack(
-    robot: Robot,
-    snapshots: Path,
-    out: Path,
-    *,
-    medium: int | None = None,
-    expert: int | None = None,
-    ladder: int = LADDER,
-) -> Path:
-    """Chooses among the snapshots `<steps>.npz` of one training run and writes `out/<robot>.npz`.
-
-    Medium is the earliest snapshot near D4RL's medium level, expert the best one, both judged over `EPISODES`
-    stochastic episodes of the candidates that their own recorded scores suggest; `medium` and `expert` (environment
-    steps) overrule the choice. The ladder is `ladder` snapshots spread evenly in steps from the first to medium.
-    """
-    files = {int(path.stem): path for path in sorted(snapshots.glob("*.npz"))}
-    if len(files) < 2:
-        raise UserError(f"{snapshots} holds {len(files)} policy snapshots, at least 2 are needed; collect longer")
-    steps = np.array(list(files))
-    scores = np.array([robot.normalized_score(policies.load(path).returns).mean() for path in files.values()])
-    measure = cache(partial(_measure, robot, files))
-    medium = medium or _choose_medium(robot, steps, scores, measure)
-    expert = expert or _choose_expert(steps, scores, measure)
-    rungs = steps[steps <= medium]
-    chosen = [*np.unique(rungs[np.linspace(0, len(rungs) - 1, min(ladder, len(rungs))).round().astype(int)]), expert]
-    loaded = [policies.load(files[step]) for step in chosen]
-    actors = jax.tree.map(lambda *leaves: np.stack(leaves).astype(np.float16), *(policy.actor for policy in loaded))
-    out.mkdir(parents=True, exist_ok=True)
-    with write_atomically(out / f"{robot.name}.npz") as file:
-        np.savez_compressed(
-            file,
-            allow_pickle=False,
-            steps=np.array(chosen),
-            returns=np.array([policy.returns.mean() for policy in loaded]),
-            medium_returns=measure(medium),
-            expert_returns=measure(expert),
-            **{f"actor/{name}": leaf for name, leaf in flatten_dict(actors, sep="/").items()},
-        )
-    return out / f"{robot.name}.npz"
+@cache
+def _tanh_gaussian(log_std_bounds: tuple[float, float]) -> Act:
+    """One function for each pair of bounds, so that policies of one shape share a compiled one."""
+    return partial(_sample_tanh_gaussian, log_std_bounds)
 
 
-def _measure(robot: Robot, files: dict[int, Path], step: int) -> NDArray[np.float64]:
-    """[EPISODES] stochastic returns of a snapshot rounded as it is shipped."""
-    actor = jax.tree.map(lambda leaf: leaf.astype(np.float16).astype(np.float32), policies.load(files[int(step)]).actor)
-    return rollout_returns(robot, stochastic(actor), EPISODES, seed=int(step))
-
-
-def _choose_medium(robot: Robot, steps: NDArray[np.int64], scores: NDArray[np.float64], measure: Measure) -> int:
-    level = MEDIUM_SCORE[robot.name]
-    candidates = np.sort(steps[np.argsort(np.abs(scores - level))[:CANDIDATES]])
-    distance = [abs(robot.normalized_score(measure(int(step))).mean() - level) for step in candidates]
-    near = np.flatnonzero(np.array(distance) <= CLOSE)
-    return int(candidates[near[0] if near.size else np.argmin(distance)])
-
-
-def _choose_expert(steps: NDArray[np.int64], scores: NDArray[np.float64], measure: Measure) -> int:
-    candidates = steps[np.argsort(scores)[-CANDIDATES:]]
-    return int(candidates[np.argmax([measure(int(step)).mean() for step in candidates])])
+def _sample_tanh_gaussian(log_std_bounds: tuple[float, float], params: Params, obs: Array, key: Key) -> Array:
+    layers = params["MLP_0"]
+    widths = [layers[f"Dense_{index}"]["bias"].shape[-1] for index in range(len(layers))]
+    actor = GaussianActor(tuple(widths[:-1]), widths[-1] // 2, log_std_bounds)
+    mean, log_std = apply(actor, params, obs)
+    return jnp.tanh(mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape))

@@ -10,9 +10,8 @@ import numpy as np
 from filelock import FileLock
 
 from offline_mbrl.data.dataset import DataPhysics, Dataset, Episodes, read_only
-from offline_mbrl.data.disk import writing
 from offline_mbrl.errors import UserError
-from offline_mbrl.files import write_atomically
+from offline_mbrl.storage.files import write_atomically, writing
 from offline_mbrl.tasks import get_task
 
 LABELS = ("source", "name", "physics")

@@ -17,8 +17,8 @@ from minari.data_collector import EpisodeBuffer
 from minari.storage import get_dataset_path
 
 from offline_mbrl.data.dataset import DataPhysics, Dataset, from_raw
-from offline_mbrl.data.disk import writing
 from offline_mbrl.errors import UserError
+from offline_mbrl.storage.files import writing
 from offline_mbrl.tasks import Task
 
 ID = re.compile(r"([-\w]+/)*[-\w]+-v\d+")

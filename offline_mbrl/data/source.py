@@ -47,7 +47,7 @@ def _load(
 ) -> Dataset:
     # The readers are imported when they are asked for: MuJoCo, h5py and Minari each take a while.
     if kind == "builtin":
-        from offline_mbrl.data.builtin import load_builtin
+        from offline_mbrl.data.builtin.recipe import load_builtin
 
         return load_builtin(task, size, physics, cache_dir)
     if kind == "synthetic":
@@ -58,7 +58,7 @@ def _load(
         from offline_mbrl.data.minari import load_minari
 
         return load_minari(task, named or None)
-    from offline_mbrl.data.d4rl import load_d4rl, load_file
+    from offline_mbrl.data.d4rl.reader import load_d4rl, load_file
 
     if named:
         return load_file(task, Path(named).expanduser())

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offline_mbrl.data.dataset import Dataset, from_raw
-from offline_mbrl.evaluation.rules import RULES
+from offline_mbrl.simulation.rules import RULES
 from offline_mbrl.tasks import Robot, Task
 
 Floats = NDArray[np.float64]

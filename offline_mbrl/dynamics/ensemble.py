@@ -13,8 +13,8 @@ from flax import struct
 from pydantic import Field, model_validator
 
 from offline_mbrl.config import Config
-from offline_mbrl.data.normalizer import Normalizer
 from offline_mbrl.keys import stream
+from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.types import Array, Key
 
 
@@ -77,7 +77,7 @@ class Ensemble(struct.PyTreeNode):
     elites: Array  # [E] int32
 
 
-class Prediction(NamedTuple):
+class Gaussian(NamedTuple):
     """Gaussians of y = (r, s' - s), one for each member."""
 
     mean: Array  # [members, ..., d + 1]
@@ -131,12 +131,12 @@ def only_elites(ensemble: Ensemble) -> Ensemble:
     return ensemble.replace(weights=members(ensemble.weights, ensemble.elites), elites=kept)
 
 
-def predict(ensemble: Ensemble, obs: Array, action: Array) -> Prediction:
+def predict(ensemble: Ensemble, obs: Array, action: Array) -> Gaussian:
     """What every member expects of observations [B, d] and actions [B, m]."""
     x = ensemble.inputs.apply(jnp.concatenate([obs, action], axis=-1))
     count = ensemble.weights.layers[0].bias.shape[0]
     mean, logvar = forward(ensemble.weights, jnp.broadcast_to(x, (count, *x.shape)))
-    return Prediction(mean, jnp.exp(0.5 * logvar))
+    return Gaussian(mean, jnp.exp(0.5 * logvar))
 
 
 def sample_members(ensemble: Ensemble, key: Key, rows: int) -> Array:
@@ -144,18 +144,18 @@ def sample_members(ensemble: Ensemble, key: Key, rows: int) -> Array:
     return ensemble.elites[jax.random.randint(key, (rows,), 0, ensemble.elites.shape[0])]
 
 
-def pick(prediction: Prediction, member: Array) -> Prediction:
+def pick(prediction: Gaussian, member: Array) -> Gaussian:
     """The Gaussian [B, d + 1] of member[b] in row b."""
     rows = jnp.arange(member.shape[0])
-    return Prediction(prediction.mean[member, rows], prediction.std[member, rows])
+    return Gaussian(prediction.mean[member, rows], prediction.std[member, rows])
 
 
-def draw(gaussian: Prediction, key: Key) -> Array:
+def draw(gaussian: Gaussian, key: Key) -> Array:
     """y ~ N(mean, diag std^2), noise on every dimension, the reward's too."""
     return gaussian.mean + gaussian.std * jax.random.normal(key, gaussian.mean.shape)
 
 
-def predict_dealt(ensemble: Ensemble, obs: Array, action: Array, key: Key) -> Prediction:
+def predict_random_elite(ensemble: Ensemble, obs: Array, action: Array, key: Key) -> Gaussian:
     """The Gaussian [B, d + 1] of one random elite for each row, evaluating only that elite.
 
     The rows are shuffled and dealt to the E elites in equal shares: every row's elite is uniform, as it is with
@@ -170,4 +170,4 @@ def predict_dealt(ensemble: Ensemble, obs: Array, action: Array, key: Key) -> Pr
     mean, logvar = forward(members(ensemble.weights, dealers), x[dealt])
     back = jnp.zeros(rows, jnp.int32).at[order].set(jnp.arange(rows, dtype=jnp.int32))
     mean, logvar = (part.reshape(-1, part.shape[-1])[back] for part in (mean, logvar))
-    return Prediction(mean, jnp.exp(0.5 * logvar))
+    return Gaussian(mean, jnp.exp(0.5 * logvar))

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from offline_mbrl.data.normalizer import Normalizer
 from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, Layer, Weights, forward, init_weights
 from offline_mbrl.keys import stream
+from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.types import Array, Key, Transition
 
 

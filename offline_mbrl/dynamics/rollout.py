@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from offline_mbrl.dynamics.ensemble import Ensemble, Prediction, draw, pick, predict, predict_dealt, sample_members
+from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, draw, pick, predict, predict_random_elite, sample_members
 from offline_mbrl.dynamics.uncertainty import Penalty
 from offline_mbrl.keys import stream
 from offline_mbrl.types import Array, Key, Transition
@@ -52,7 +52,7 @@ def ensemble_model(ensemble: Ensemble, terminates: Callable[[Array], Array], pen
             gaussian = pick(prediction, member)
             uncertainty = penalty.measure(prediction, member)
         else:
-            gaussian = predict_dealt(ensemble, obs, action, stream(key, "elite"))
+            gaussian = predict_random_elite(ensemble, obs, action, stream(key, "elite"))
             uncertainty = jnp.zeros(obs.shape[0]) if penalty is None else _of_one(penalty, gaussian)
         y = draw(gaussian, stream(key, "noise"))
         next_obs = obs + y[:, 1:]
@@ -91,9 +91,9 @@ def flatten(made: Rollout) -> tuple[Transition, Array]:
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (made.rows, made.alive))
 
 
-def _of_one(penalty: Penalty, gaussian: Prediction) -> Array:
+def _of_one(penalty: Penalty, gaussian: Gaussian) -> Array:
     """A penalty that needs only the sampled member, on that member alone."""
-    alone = Prediction(gaussian.mean[None], gaussian.std[None])
+    alone = Gaussian(gaussian.mean[None], gaussian.std[None])
     return penalty.measure(alone, jnp.zeros(gaussian.mean.shape[0], jnp.int32))
 
 

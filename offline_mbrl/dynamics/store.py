@@ -11,7 +11,7 @@ from filelock import FileLock
 from offline_mbrl.dynamics.ensemble import EnsembleConfig
 from offline_mbrl.dynamics.fit import Fit, Report, fit, fit_shape
 from offline_mbrl.keys import stream
-from offline_mbrl.training.checkpoint import Checkpoints
+from offline_mbrl.storage.checkpoint import Checkpoints
 from offline_mbrl.types import Transition
 
 FORMAT = 1

@@ -1,6 +1,6 @@
 """How unsure the ensemble is of a step: one function for each penalty of the literature.
 
-Each takes a `Prediction` with mean and std [N, B, d + 1] (reward first) and the elite [B] that was sampled, and gives
+Each takes a `Gaussian` with mean and std [N, B, d + 1] (reward first) and the elite [B] that was sampled, and gives
 [B]. A superscript s below means the state dimensions only.
 """
 
@@ -9,59 +9,59 @@ from typing import Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
 
-from offline_mbrl.dynamics.ensemble import Prediction, pick
+from offline_mbrl.dynamics.ensemble import Gaussian, pick
 from offline_mbrl.types import Array
 
 
-def max_aleatoric(prediction: Prediction, member: Array) -> Array:
+def max_aleatoric(prediction: Gaussian, member: Array) -> Array:
     """max_i ||sigma_i||_2: MOPO's own code (Yu et al. 2020, arXiv 2005.13239)."""
     return _norm(prediction.std).max(axis=0)
 
 
-def max_pair(prediction: Prediction, member: Array) -> Array:
+def max_pair(prediction: Gaussian, member: Array) -> Array:
     """max_{i,j} ||mu_i^s - mu_j^s||_2: MOReL's disagreement (Kidambi et al. 2020, arXiv 2005.05951)."""
     mean = prediction.mean[..., 1:]
     return _norm(mean[:, None] - mean[None]).max(axis=(0, 1))
 
 
-def max_center(prediction: Prediction, member: Array) -> Array:
+def max_center(prediction: Gaussian, member: Array) -> Array:
     """max_i ||mu_i^s - mean_j mu_j^s||_2: MOPO's code without learned variances."""
     mean = prediction.mean[..., 1:]
     return _norm(mean - mean.mean(axis=0)).max(axis=0)
 
 
-def mixture_variance(prediction: Prediction) -> Array:
+def mixture_variance(prediction: Gaussian) -> Array:
     """v_k = mean_i sigma_ik^2 + Var_i mu_ik: the law of total variance, [B, d + 1]."""
     return jnp.square(prediction.std).mean(axis=0) + prediction.mean.var(axis=0)
 
 
-def ens_var(prediction: Prediction, member: Array) -> Array:
+def ens_var(prediction: Gaussian, member: Array) -> Array:
     """sum_k v_k: total variance of the Gaussian mixture."""
     return mixture_variance(prediction).sum(axis=-1)
 
 
-def ens_std(prediction: Prediction, member: Array) -> Array:
+def ens_std(prediction: Gaussian, member: Array) -> Array:
     """mean_k sqrt(v_k): the one that Lu et al. 2022 (arXiv 2110.04135) favor."""
     return jnp.sqrt(mixture_variance(prediction)).mean(axis=-1)
 
 
-def ens_var_report(prediction: Prediction, member: Array) -> Array:
+def ens_var_report(prediction: Gaussian, member: Array) -> Array:
     """sum_i ||sigma_i||_2 + sum_i ||mu_i^s||_2 - ||sum_i mu_i^s||_2: called a variance in one report; it is not one."""
     mean = prediction.mean[..., 1:]
     return _norm(prediction.std).sum(axis=0) + _norm(mean).sum(axis=0) - _norm(mean.sum(axis=0))
 
 
-def epistemic_std(prediction: Prediction, member: Array) -> Array:
+def epistemic_std(prediction: Gaussian, member: Array) -> Array:
     """sqrt(mean_k Var_i mu_ik^s): disagreement alone (OfflineRL-Kit's "ensemble_std")."""
     return jnp.sqrt(prediction.mean[..., 1:].var(axis=0).mean(axis=-1))
 
 
-def individual(prediction: Prediction, member: Array) -> Array:
+def individual(prediction: Gaussian, member: Array) -> Array:
     """||sigma_{i*}||_2 of the sampled elite i*."""
     return _norm(pick(prediction, member).std)
 
 
-def combined(prediction: Prediction, member: Array) -> Array:
+def combined(prediction: Gaussian, member: Array) -> Array:
     """(individual + max_aleatoric) / 2."""
     return 0.5 * (individual(prediction, member) + max_aleatoric(prediction, member))
 
@@ -88,7 +88,7 @@ PenaltyName = Literal[
 class Penalty(NamedTuple):
     """A penalty and what it costs: whether it needs every member or only the sampled one."""
 
-    measure: Callable[[Prediction, Array], Array]
+    measure: Callable[[Gaussian, Array], Array]
     all_members: bool = True
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from rich.console import Console
 
 from offline_mbrl.errors import UserError
-from offline_mbrl.evaluation.simulator import available_cores
-from offline_mbrl.results import records
-from offline_mbrl.training.job import Job, Places, claim
+from offline_mbrl.machine import available_cores
+from offline_mbrl.storage import records
+from offline_mbrl.training.job import Job, Paths, claim
 
 RETRIES = 2
 """Further attempts for a job whose process was killed by a signal: it goes on from its last checkpoint."""
@@ -54,7 +54,7 @@ def make_slots(count: int, gpus: Sequence[str]) -> list[Slot]:
 
 
 def run_jobs(
-    jobs: Iterable[Job], out: Path, places: Places, slots: Sequence[Slot], device: str = "auto"
+    jobs: Iterable[Job], out: Path, paths: Paths, slots: Sequence[Slot], device: str = "auto"
 ) -> list[Outcome]:
     """Runs every job in `out/<its name>`; finished ones are skipped, half-done ones resumed, failures passed over."""
     console = Console(stderr=True)
@@ -65,7 +65,7 @@ def run_jobs(
     def run(job: Job) -> Outcome:
         slot = free.get()
         try:
-            return _run(job, out / job.name, places, slot, device, quiet=len(slots) > 1)
+            return _run(job, out / job.name, paths, slot, device, quiet=len(slots) > 1)
         finally:
             free.put(slot)
 
@@ -79,7 +79,7 @@ def run_jobs(
     return outcomes
 
 
-def _run(job: Job, folder: Path, places: Places, slot: Slot, device: str, quiet: bool) -> Outcome:
+def _run(job: Job, folder: Path, paths: Paths, slot: Slot, device: str, quiet: bool) -> Outcome:
     try:
         claim(folder, job)
     except UserError as error:
@@ -88,17 +88,17 @@ def _run(job: Job, folder: Path, places: Places, slot: Slot, device: str, quiet:
         return Outcome(job, folder, _problem(job, folder, 0), skipped=True)
     code = -1
     for _ in range(1 + RETRIES):
-        code = _start(folder, places, slot, device, quiet)
+        code = _start(folder, paths, slot, device, quiet)
         if code >= 0:
             break
     return Outcome(job, folder, _problem(job, folder, code))
 
 
-def _start(folder: Path, places: Places, slot: Slot, device: str, quiet: bool) -> int:
+def _start(folder: Path, paths: Paths, slot: Slot, device: str, quiet: bool) -> int:
     """One attempt; its output goes to the terminal, or to `log.txt` where several jobs run at once."""
     command = [sys.executable, "-m", "offline_mbrl.launch.worker", str(folder), "--device", device]
-    command += ["--cache-dir", str(places.cache)] if places.cache else []
-    command += ["--data-dir", str(places.data)] if places.data else []
+    command += ["--cache-dir", str(paths.cache)] if paths.cache else []
+    command += ["--data-dir", str(paths.data)] if paths.data else []
     command += ["--cores", slot.cores] if slot.cores else []
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": slot.gpu} if slot.gpu else {})
     if not quiet:

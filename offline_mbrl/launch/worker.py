@@ -9,14 +9,14 @@ from pathlib import Path
 
 from offline_mbrl.data.cache import cache_folder
 from offline_mbrl.errors import UserError
-from offline_mbrl.files import write_text
-from offline_mbrl.results import records
-from offline_mbrl.training.environment import keep_compiled, select_device
-from offline_mbrl.training.job import Job, Places
+from offline_mbrl.machine import keep_compiled, select_device
+from offline_mbrl.storage import records
+from offline_mbrl.storage.files import write_text
+from offline_mbrl.training.job import Job, Paths
 from offline_mbrl.training.run import run_job
 
 
-def work(job: Job, out: Path, places: Places, device: str = "auto") -> int:
+def work(job: Job, out: Path, paths: Paths, device: str = "auto") -> int:
     """Runs `job` in `out`; a failure is written there, in one line, as well as to stderr.
 
     Returns:
@@ -24,7 +24,7 @@ def work(job: Job, out: Path, places: Places, device: str = "auto") -> int:
     """
     try:
         select_device(device)
-        diverged = run_job(job, out, places)
+        diverged = run_job(job, out, paths)
     except UserError as error:
         return _fail(job, out, str(error))
     except Exception as error:
@@ -65,7 +65,7 @@ def main() -> None:
     keep_compiled(cache_folder(args.cache_dir) / "compiled")  # most jobs of a sweep run another one's program
     fields = records.read_json(args.out / records.JOB)
     job = Job.model_validate({name: value for name, value in fields.items() if name != "id"})
-    sys.exit(work(job, args.out, Places(args.data_dir, args.cache_dir), args.device))
+    sys.exit(work(job, args.out, Paths(args.data_dir, args.cache_dir), args.device))
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from offline_mbrl.files import write_atomically
 from offline_mbrl.results.groups import Group, Row, column_labels, group_curves, row_label, unique_columns
 from offline_mbrl.results.query import Column, Curve, Dataset, read_curves
+from offline_mbrl.storage.files import write_atomically
 
 # Okabe and Ito's palette, told apart with any color vision; with the line styles it serves 28 rows.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import duckdb
 
 from offline_mbrl.errors import UserError
-from offline_mbrl.results.records import ENVIRONMENT, JOB, SCORES, Status, diverged_seeds, find_jobs, job_status
+from offline_mbrl.storage.records import ENVIRONMENT, JOB, SCORES, Status, diverged_seeds, find_jobs, job_status
 
 SeedStatus = Status | Literal["diverged"]
 

@@ -12,15 +12,15 @@ from offline_mbrl.algorithms.presets import resolve
 from offline_mbrl.algorithms.registry import get_definition
 from offline_mbrl.config import Config, describe_first
 from offline_mbrl.errors import UserError
-from offline_mbrl.results import records
+from offline_mbrl.storage import records
 from offline_mbrl.tasks import Physics, get_task
 
 Precision = Literal["default", "high", "highest"]
 """Precision of float32 matrix products (`jax.default_matmul_precision`): on NVIDIA `default` is TF32."""
 
 
-class Places(NamedTuple):
-    """Where things are kept on this machine; no part of a job's identity. None stands for the usual places."""
+class Paths(NamedTuple):
+    """Where things are kept on this machine; no part of a job's identity. None stands for the usual paths."""
 
     data: Path | None = None
     cache: Path | None = None

@@ -7,15 +7,15 @@ import numpy as np
 from tabulate import tabulate
 
 from offline_mbrl.errors import UserError
-from offline_mbrl.evaluation.evaluate import evaluate, reset_seeds
-from offline_mbrl.evaluation.simulator import Simulator
-from offline_mbrl.results import records
+from offline_mbrl.simulation.evaluate import evaluate, reset_seeds
+from offline_mbrl.simulation.simulator import Simulator
+from offline_mbrl.storage import records
 from offline_mbrl.tasks import Physics, get_task
-from offline_mbrl.training.job import Job, Places
+from offline_mbrl.training.job import Job, Paths
 from offline_mbrl.training.run import CHECKPOINTS, open_run
 
 
-def reevaluate(run: Path, episodes: int, physics: Physics | None, seed: int, places: Places) -> str:
+def reevaluate(run: Path, episodes: int, physics: Physics | None, seed: int, paths: Paths) -> str:
     """A table of the last checkpoint's scores, `episodes` for each seed under `physics` (the run's own when None).
 
     Raises:
@@ -26,7 +26,7 @@ def reevaluate(run: Path, episodes: int, physics: Physics | None, seed: int, pla
         raise UserError(f"{run} holds no run; name a folder that `train` or `sweep` wrote")
     job = Job.model_validate({name: value for name, value in fields.items() if name != "id"})
     robot = get_task(job.task).robot
-    opened = open_run(job, run, places)
+    opened = open_run(job, run, paths)
     if not opened.step:
         raise UserError(f"{run / CHECKPOINTS} holds no checkpoint yet; train it first")
     simulator = Simulator(robot, len(job.seeds) * episodes, physics or job.physics)

@@ -27,38 +27,22 @@ from offline_mbrl.data.source import load
 from offline_mbrl.dynamics.ensemble import Ensemble
 from offline_mbrl.dynamics.fit import FitState, fit_shape
 from offline_mbrl.dynamics.store import fit_id, load_or_fit
-from offline_mbrl.dynamics.termination import problem_of
 from offline_mbrl.errors import UserError
-from offline_mbrl.evaluation.evaluate import evaluate, reset_seeds
-from offline_mbrl.evaluation.simulator import Simulator
 from offline_mbrl.keys import stream
 from offline_mbrl.progress import progress
-from offline_mbrl.results import records
+from offline_mbrl.simulation.evaluate import evaluate, reset_seeds
+from offline_mbrl.simulation.simulator import Simulator
+from offline_mbrl.simulation.termination import problem_of
+from offline_mbrl.storage import records
+from offline_mbrl.storage.checkpoint import Checkpoints
 from offline_mbrl.tasks import Robot, get_task
-from offline_mbrl.training.checkpoint import Checkpoints
-from offline_mbrl.training.environment import describe
-from offline_mbrl.training.job import Job, Places, claim
+from offline_mbrl.training.divergence import DIVERGENCE, Divergence
+from offline_mbrl.training.job import Job, Paths, claim
 from offline_mbrl.training.loop import Program, compile_program
+from offline_mbrl.training.provenance import describe
 from offline_mbrl.types import Data, Key
 
 CHECKPOINTS = "checkpoints"
-DIVERGENCE = 1e10
-"""A metric beyond this is treated as NaN is: no quantity of these tasks comes near it while training is sound."""
-
-
-@dataclass(frozen=True)
-class Divergence:
-    """A seed that was given up: what went wrong and which checkpoint was the last before it."""
-
-    seed: int
-    step: int
-    quantity: str
-    value: str
-    last_good: str | None
-
-    def __str__(self) -> str:
-        kept = f"last good checkpoint: {self.last_good}" if self.last_good else "no checkpoint before it"
-        return f"seed {self.seed} diverged by step {self.step}: {self.quantity} = {self.value}; {kept}"
 
 
 @dataclass(frozen=True)
@@ -72,7 +56,7 @@ class Opened:
     checkpoints: Checkpoints
 
 
-def run_job(job: Job, out: Path, places: Places, console: Console | None = None) -> list[Divergence]:
+def run_job(job: Job, out: Path, paths: Paths, console: Console | None = None) -> list[Divergence]:
     """Runs `job` in the folder `out`, or goes on with it, or returns at once where it is done.
 
     Returns:
@@ -87,19 +71,19 @@ def run_job(job: Job, out: Path, places: Places, console: Console | None = None)
         return []
     console = console or Console(stderr=True)
     with _precision(job):
-        diverged = _train(job, out, open_run(job, out, places, console), console)
+        diverged = _train(job, out, open_run(job, out, paths, console), console)
     if len(diverged) == len(job.seeds):
         raise UserError(f"every seed diverged: {'; '.join(map(str, diverged))}")
     records.write_json(out / records.DONE, {"steps": job.steps})
     return diverged
 
 
-def open_run(job: Job, out: Path, places: Places, console: Console | None = None) -> Opened:
+def open_run(job: Job, out: Path, paths: Paths, console: Console | None = None) -> Opened:
     """Loads the data, reads or fits the ensembles, compiles, and restores the last checkpoint or starts afresh."""
     definition, task = get_definition(job.algorithm), get_task(job.task)
     config = validate(definition, job.config)
     with _precision(job):
-        dataset = load(job.task, job.source, job.size, job.physics, places.data, places.cache)
+        dataset = load(job.task, job.source, job.size, job.physics, paths.data, paths.cache)
         _record_environment(out, job, dataset)
         data = to_device(dataset)
         program = compile_program(definition.build(problem_of(task.robot), config, job.steps), job.evaluate_every)
@@ -111,7 +95,7 @@ def open_run(job: Job, out: Path, places: Places, console: Console | None = None
                 program.init, _keys(job, "init"), data, _ensemble_shape(definition, config, job, data)
             )
             return Opened(program, data, checkpoints.restore(step, shapes), step, checkpoints)
-        ensemble = _ensembles(definition, config, job, dataset, data, places, console or Console(stderr=True))
+        ensemble = _ensembles(definition, config, job, dataset, data, paths, console or Console(stderr=True))
         return Opened(program, data, program.init(_keys(job, "init"), data, ensemble), 0, checkpoints)
 
 
@@ -136,7 +120,7 @@ def _record_environment(out: Path, job: Job, dataset: Dataset) -> None:
 
 
 def _ensembles(
-    definition: Definition, config: Config, job: Job, dataset: Dataset, data: Data, places: Places, console: Console
+    definition: Definition, config: Config, job: Job, dataset: Dataset, data: Data, paths: Paths, console: Console
 ) -> Ensemble | None:
     """The fitted ensembles [seeds], read or made; None where the algorithm uses none."""
     settings = definition.ensemble(config)
@@ -150,7 +134,7 @@ def _ensembles(
             tick(int(state.epochs.max()), f"holdout mse {loss:.4g}")
 
         fitted = load_or_fit(
-            cache_folder(places.cache) / "dynamics" / name, settings, data.transitions, job.seeds, report
+            cache_folder(paths.cache) / "dynamics" / name, settings, data.transitions, job.seeds, report
         )
     return fitted.ensemble
 

@@ -13,7 +13,7 @@ from offline_mbrl.algorithms.registry import definitions, get_definition
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "algorithms"
-ROOMS = ("algorithms", "dynamics")
+ROOMS = ("algorithms", "dynamics", "nn", "simulation")
 NAMES = list(definitions())
 FAMILIES = {"armor": ("adversarial",), "atac": ("adversarial",)}
 """Whose functions a page may name without their module, beside its own."""
@@ -22,7 +22,7 @@ FAMILIES = {"armor": ("adversarial",), "atac": ("adversarial",)}
 @cache
 def modules() -> dict[str, set[str]]:
     """Every module's functions, classes and constants, nested ones too."""
-    files = [path for room in ROOMS for path in (ROOT / "offline_mbrl" / room).glob("*.py")]
+    files = [path for room in ROOMS for path in (ROOT / "offline_mbrl" / room).rglob("*.py")]
     return {path.stem: defined(path) for path in files}
 
 

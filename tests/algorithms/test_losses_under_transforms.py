@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from offline_mbrl.algorithms import adversarial, armor, bc, conservative, cql, crop, edac, iql, morel, rambo, sac
-from offline_mbrl.algorithms.adversarial import AdversarialConfig, Game, GameState
-from offline_mbrl.algorithms.combo import COMBOConfig, propose
-from offline_mbrl.algorithms.sac import SAC, SACConfig
-from offline_mbrl.data.normalizer import Normalizer
-from offline_mbrl.dynamics.conservative_reward import RewardConfig, RewardRange, reward_losses
-from offline_mbrl.dynamics.ensemble import Ensemble, Prediction, init_layers, init_weights
+from offline_mbrl.algorithms.parts import adversarial, conservative, sac
+from offline_mbrl.algorithms.parts.adversarial import AdversarialConfig, Game, GameState
+from offline_mbrl.algorithms.parts.reward_model import RewardConfig, RewardRange, reward_losses
+from offline_mbrl.algorithms.parts.sac import SAC, SACConfig
+from offline_mbrl.algorithms.systems import armor, bc, cql, crop, edac, iql, morel, rambo
+from offline_mbrl.algorithms.systems.combo import COMBOConfig, propose
+from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, init_layers, init_weights
 from offline_mbrl.keys import stream
+from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.types import Array, Key, Problem, Transition
 
 pytestmark = pytest.mark.medium
@@ -31,9 +32,9 @@ def rows(key: Key, *lead: int) -> Transition:
     return Transition(obs, action, reward, jnp.ones((*lead, ROWS)), next_obs)
 
 
-def prediction(key: Key) -> Prediction:
+def prediction(key: Key) -> Gaussian:
     mean, log_std = jax.random.normal(key, (2, 3, ROWS, 3))
-    return Prediction(mean, jnp.exp(log_std))
+    return Gaussian(mean, jnp.exp(log_std))
 
 
 def value(key: Key) -> Array:
@@ -134,8 +135,8 @@ def sac_actor(key: Key) -> Array:
     return sac.actor_loss(made, state.actor.params, state, rows(key).obs, key)[0]
 
 
-def first_member(key: Key) -> Prediction:
-    return Prediction(*(leaf[0] for leaf in prediction(key)))
+def first_member(key: Key) -> Gaussian:
+    return Gaussian(*(leaf[0] for leaf in prediction(key)))
 
 
 LOSSES: dict[str, Callable[[Key], Array]] = {
@@ -145,7 +146,7 @@ LOSSES: dict[str, Callable[[Key], Array]] = {
     "adversarial.adversary_loss": game_adversary,
     "bc.negative_log_likelihood": cloning,
     "conservative.critic_loss": conservative_critic,
-    "conservative_reward.reward_losses": crop_reward,
+    "reward_model.reward_losses": crop_reward,
     "cql.warm_actor_loss": cloning_actor,
     "crop.actor_loss": crop_actor,
     "crop.bellman_target": crop_target,

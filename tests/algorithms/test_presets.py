@@ -6,11 +6,11 @@ from importlib import resources
 import pytest
 
 from offline_mbrl.algorithms.describe import describe_algorithm, flat_fields
-from offline_mbrl.algorithms.mobile import DEFINITION as MOBILE
-from offline_mbrl.algorithms.mobile import MOBILEConfig
-from offline_mbrl.algorithms.mopo import DEFINITION, MOPOConfig
 from offline_mbrl.algorithms.presets import default_source, preset_names, resolve, settings
 from offline_mbrl.algorithms.registry import definitions
+from offline_mbrl.algorithms.systems.mobile import DEFINITION as MOBILE
+from offline_mbrl.algorithms.systems.mobile import MOBILEConfig
+from offline_mbrl.algorithms.systems.mopo import DEFINITION, MOPOConfig
 from offline_mbrl.errors import UserError
 from offline_mbrl.tasks import TASKS
 
@@ -86,7 +86,7 @@ def test_every_preset_of_every_algorithm_is_valid_and_has_a_source(name: str) ->
 def test_every_default_has_a_source_and_the_table_prints_it(name: str) -> None:
     fields = flat_fields(definitions()[name].config())
     assert all(default_source(name, field).strip() for field in fields)
-    folder = resources.files("offline_mbrl.presets")
+    folder = resources.files("offline_mbrl.algorithms.systems")
     named = set(tomllib.loads((folder / f"{name}.toml").read_text())["source"]) - {"all"}
     assert named <= set(fields) | {field.partition(".")[0] for field in fields}  # no misspelt name
     assert "  default  " not in describe_algorithm(name, "hopper-random")

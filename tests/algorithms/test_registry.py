@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-import offline_mbrl.algorithms
+import offline_mbrl.algorithms.systems
 from offline_mbrl.algorithms.registry import definitions, get_definition
 from offline_mbrl.config import Config
 from offline_mbrl.errors import UserError
@@ -24,7 +24,7 @@ def test_an_unknown_name_suggests_the_nearest() -> None:
 def test_a_definition_says_what_it_is(name: str) -> None:
     definition = get_definition(name)
     assert definition.name == name
-    assert (Path(offline_mbrl.algorithms.__path__[0]) / f"{name}.py").is_file()
+    assert (Path(offline_mbrl.algorithms.systems.__path__[0]) / f"{name}.py").is_file()
     for text in (definition.title, definition.paper, definition.equation, *definition.deviations):
         assert text.strip()
     assert issubclass(definition.config, Config)

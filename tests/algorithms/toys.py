@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from offline_mbrl.algorithms import sac
-from offline_mbrl.algorithms.branched import BranchedConfig, BranchedState, empty_ring
-from offline_mbrl.algorithms.sac import SAC
-from offline_mbrl.data.normalizer import Normalizer
+from offline_mbrl.algorithms.parts import sac
+from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState, empty_ring
+from offline_mbrl.algorithms.parts.sac import SAC
 from offline_mbrl.dynamics.ensemble import Ensemble, Layer, Weights
+from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.types import Array, Key, Metrics, Problem, Transition
 
 PROBLEM = Problem(2, 1, lambda obs: jnp.zeros(obs.shape[:-1], bool))
@@ -18,7 +18,7 @@ KEY = jax.random.key(7)
 SMALL: dict[str, object] = {"hidden": (), "batch_size": 4, "real_ratio": 0.5, "rollout_batch": 1, "horizon": 1}
 
 Target = Callable[[Any, SAC, BranchedState, Transition, Key], tuple[Array, Metrics]]
-"""(config, system, state, mixed batch, key) -> y [B]: MICRO's and MOBILE's `target`."""
+"""(config, agent, state, mixed batch, key) -> y [B]: MICRO's and MOBILE's `target`."""
 
 
 def members_disagree_by(gain: float) -> Ensemble:
@@ -52,6 +52,6 @@ def values(target: Target, config: BranchedConfig, ensemble: Ensemble) -> tuple[
 def jitted_over_seeds(target: Target, config: BranchedConfig, ensemble: Ensemble) -> Array:
     """The same y of two equal seeds in one compiled program: [2, B]."""
     stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), state_in(ensemble, config))
-    system = sac.make(PROBLEM, config, 1)
-    y: Array = jax.jit(jax.vmap(lambda state: target(config, system, state, batch(), KEY)[0]))(stacked)
+    agent = sac.make(PROBLEM, config, 1)
+    y: Array = jax.jit(jax.vmap(lambda state: target(config, agent, state, batch(), KEY)[0]))(stacked)
     return y

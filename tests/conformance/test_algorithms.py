@@ -15,11 +15,11 @@ import pytest
 
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition, State
 from offline_mbrl.algorithms.registry import definitions, get_definition
-from offline_mbrl.data.normalizer import Normalizer
 from offline_mbrl.dynamics import fit
 from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, init_weights
 from offline_mbrl.keys import stream
-from offline_mbrl.training.checkpoint import Checkpoints
+from offline_mbrl.nn.normalizer import Normalizer
+from offline_mbrl.storage.checkpoint import Checkpoints
 from offline_mbrl.training.loop import Program, compile_program
 from offline_mbrl.types import Data, Key, Problem, Transition
 from tests.overrides import Settings, configure

@@ -5,9 +5,10 @@ import minari
 import numpy as np
 import pytest
 
-from offline_mbrl.data.builtin import set_name
+from offline_mbrl.data.behavior import uniform
+from offline_mbrl.data.builtin.generate import generate
+from offline_mbrl.data.builtin.recipe import set_name
 from offline_mbrl.data.dataset import Dataset, from_raw
-from offline_mbrl.data.generate import generate, uniform
 from offline_mbrl.data.minari import load_minari, to_minari
 from offline_mbrl.data.source import load
 from offline_mbrl.data.synthetic import synthetic

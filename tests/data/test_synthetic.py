@@ -3,7 +3,7 @@ import pytest
 
 from offline_mbrl.data.source import load
 from offline_mbrl.data.synthetic import HORIZON, coefficients, synthetic
-from offline_mbrl.evaluation.rules import RULES
+from offline_mbrl.simulation.rules import RULES
 from offline_mbrl.tasks import ROBOTS, get_task
 
 

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from offline_mbrl.data.normalizer import Normalizer
 from offline_mbrl.dynamics.ensemble import (
     Ensemble,
     EnsembleConfig,
+    Gaussian,
     Layer,
-    Prediction,
     Weights,
     bound_logvar,
     draw,
@@ -20,9 +19,10 @@ from offline_mbrl.dynamics.ensemble import (
     members,
     pick,
     predict,
-    predict_dealt,
+    predict_random_elite,
     sample_members,
 )
+from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.types import Array
 
 TINY = EnsembleConfig(members=4, elites=2, hidden=(8, 6), weight_decay=(0.0, 0.0, 0.0))
@@ -118,7 +118,7 @@ def test_members_and_pick_select() -> None:
 
 
 def test_draw_has_noise_on_every_dimension() -> None:
-    gaussian = Prediction(jnp.tile(jnp.array([1.0, -2.0]), (50_000, 1)), jnp.tile(jnp.array([0.5, 3.0]), (50_000, 1)))
+    gaussian = Gaussian(jnp.tile(jnp.array([1.0, -2.0]), (50_000, 1)), jnp.tile(jnp.array([0.5, 3.0]), (50_000, 1)))
     y = np.asarray(draw(gaussian, jax.random.key(0)))
     np.testing.assert_allclose(y.mean(axis=0), [1.0, -2.0], atol=0.06)
     np.testing.assert_allclose(y.std(axis=0), [0.5, 3.0], rtol=0.02)
@@ -139,7 +139,9 @@ def test_sampled_members_are_elites_and_uniform() -> None:
 def test_dealt_members_are_elites_and_uniform_in_every_row(rows: int) -> None:
     """Also where the elites do not divide the rows: dealing in a fixed order would starve the last elite."""
     ensemble, draws = told_apart(), 6000
-    deal = jax.vmap(lambda key: predict_dealt(ensemble, jnp.zeros((rows, 3)), jnp.zeros((rows, 2)), key).mean[:, 0])
+    deal = jax.vmap(
+        lambda key: predict_random_elite(ensemble, jnp.zeros((rows, 3)), jnp.zeros((rows, 2)), key).mean[:, 0]
+    )
     dealt = np.asarray(jax.jit(deal)(jax.random.split(jax.random.key(0), draws)))
     for row in range(rows):
         share = frequencies(dealt[:, row])
@@ -154,7 +156,7 @@ def test_dealt_rows_get_their_own_prediction() -> None:
     ensemble = Ensemble(init_weights(config, 3, 2, jax.random.key(0)), scaler, jnp.array([4, 0, 3]))
     obs, action = jax.random.normal(jax.random.key(1), (11, 3)), jax.random.normal(jax.random.key(2), (11, 2))
     every = predict(ensemble, obs, action)
-    dealt = predict_dealt(ensemble, obs, action, jax.random.key(3))
+    dealt = predict_random_elite(ensemble, obs, action, jax.random.key(3))
     gap = np.abs(np.asarray(every.mean) - np.asarray(dealt.mean)).max(axis=-1)
     chosen = gap.argmin(axis=0)
     assert gap.min(axis=0).max() < 1e-5

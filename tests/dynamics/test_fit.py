@@ -9,10 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from offline_mbrl.data.normalizer import Normalizer
 from offline_mbrl.dynamics import fit as fitting
 from offline_mbrl.dynamics.ensemble import EnsembleConfig, Layer, Weights, forward, init_weights, predict
 from offline_mbrl.dynamics.fit import Fit, FitState
+from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.types import Array, Transition
 
 TINY = EnsembleConfig(members=3, elites=2, hidden=(8,), weight_decay=(0.3, 0.7), batch_size=16, holdout_max=20)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from offline_mbrl.dynamics.ensemble import Prediction
+from offline_mbrl.dynamics.ensemble import Gaussian
 from offline_mbrl.dynamics.uncertainty import PENALTIES, PenaltyName
 from offline_mbrl.types import Array
 
@@ -71,21 +71,21 @@ ORACLES: dict[PenaltyName, Oracle] = {
 NAMES = list(PENALTIES)
 
 
-def random_prediction(seed: int, rows: int = 9) -> tuple[Prediction, Array]:
+def random_prediction(seed: int, rows: int = 9) -> tuple[Gaussian, Array]:
     """Seven members on rows of four dimensions whose scales differ by orders of magnitude."""
     generator = np.random.default_rng(seed)
     scale = 10.0 ** generator.uniform(-2, 1, (1, rows, 4))
     mean = generator.normal(size=(7, rows, 4)) * scale + generator.normal(size=(1, rows, 4))
     std = generator.exponential(size=(7, rows, 4)) * scale
     member = generator.integers(0, 7, rows)
-    return Prediction(jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)), jnp.asarray(member, jnp.int32)
+    return Gaussian(jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)), jnp.asarray(member, jnp.int32)
 
 
-def measure(name: PenaltyName, prediction: Prediction, member: Array) -> np.ndarray:
+def measure(name: PenaltyName, prediction: Gaussian, member: Array) -> np.ndarray:
     return np.asarray(PENALTIES[name].measure(prediction, member))
 
 
-def by_loop(name: PenaltyName, prediction: Prediction, member: Array) -> list[float]:
+def by_loop(name: PenaltyName, prediction: Gaussian, member: Array) -> list[float]:
     mean, std = (np.asarray(part, np.float64).tolist() for part in prediction)
     by_row = zip(*mean, strict=True), zip(*std, strict=True)
     return [ORACLES[name](list(mu), list(sigma), int(i)) for mu, sigma, i in zip(*by_row, member, strict=True)]
@@ -126,29 +126,29 @@ def test_inequalities() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_certain_members_that_agree_are_not_penalized(name: PenaltyName) -> None:
     mean = jnp.broadcast_to(jnp.array([0.5, 0.25, 8.0, -2.0]), (7, 3, 4))
-    prediction, member = Prediction(mean, jnp.zeros_like(mean)), jnp.zeros(3, jnp.int32)
+    prediction, member = Gaussian(mean, jnp.zeros_like(mean)), jnp.zeros(3, jnp.int32)
     np.testing.assert_allclose(measure(name, prediction, member), 0.0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["max_pair", "max_center", "epistemic_std"])
 def test_disagreement_alone_ignores_noise_and_reward(name: PenaltyName) -> None:
     prediction, member = random_prediction(2)
-    other = Prediction(prediction.mean.at[..., 0].multiply(100.0), prediction.std * 50.0)
+    other = Gaussian(prediction.mean.at[..., 0].multiply(100.0), prediction.std * 50.0)
     np.testing.assert_array_equal(measure(name, prediction, member), measure(name, other, member))
 
 
 @pytest.mark.parametrize("name", ["max_aleatoric", "individual", "combined"])
 def test_noise_alone_ignores_means_and_counts_the_reward(name: PenaltyName) -> None:
     prediction, member = random_prediction(2)
-    moved = Prediction(prediction.mean * 100.0, prediction.std)
+    moved = Gaussian(prediction.mean * 100.0, prediction.std)
     np.testing.assert_array_equal(measure(name, prediction, member), measure(name, moved, member))
-    noisier = Prediction(prediction.mean, prediction.std.at[..., 0].add(10.0))
+    noisier = Gaussian(prediction.mean, prediction.std.at[..., 0].add(10.0))
     assert (measure(name, noisier, member) > measure(name, prediction, member)).all()
 
 
 @pytest.mark.parametrize("name", ["max_aleatoric", "max_pair", "max_center", "ens_var_report", "individual"])
 def test_gradient_is_finite_where_a_norm_is_zero(name: PenaltyName) -> None:
-    prediction = Prediction(jnp.zeros((3, 2, 4)), jnp.zeros((3, 2, 4)))
+    prediction = Gaussian(jnp.zeros((3, 2, 4)), jnp.zeros((3, 2, 4)))
     grads = jax.grad(lambda p: PENALTIES[name].measure(p, jnp.zeros(2, jnp.int32)).sum())(prediction)
     assert all(np.isfinite(np.asarray(part)).all() for part in grads)
 
@@ -156,7 +156,7 @@ def test_gradient_is_finite_where_a_norm_is_zero(name: PenaltyName) -> None:
 def test_only_the_individual_penalty_needs_one_member() -> None:
     """The flag decides whether a rollout evaluates one member or all; a wrong one would be silently cheap."""
     prediction, member = random_prediction(3)
-    alone = Prediction(*(part[member, jnp.arange(9)][None] for part in prediction))
+    alone = Gaussian(*(part[member, jnp.arange(9)][None] for part in prediction))
     for name, penalty in PENALTIES.items():
         same = np.allclose(penalty.measure(alone, jnp.zeros(9, jnp.int32)), measure(name, prediction, member))
         assert same is not penalty.all_members

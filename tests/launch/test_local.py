@@ -9,8 +9,8 @@ import pytest
 from offline_mbrl.errors import UserError
 from offline_mbrl.launch import local
 from offline_mbrl.launch.local import Slot, make_slots, run_jobs
-from offline_mbrl.results import records
-from offline_mbrl.training.job import Job, Places, make_job
+from offline_mbrl.storage import records
+from offline_mbrl.training.job import Job, Paths, make_job
 
 
 def job(seed: int = 0, **changes: object) -> Job:
@@ -31,15 +31,15 @@ def test_slots_are_gpus_or_shares_of_the_cores(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.medium
 def test_a_sweep_passes_over_a_failed_job_and_skips_finished_ones(tmp_path: Path) -> None:
     broken = job(1, source="d4rl:absent.hdf5", size=None)
-    grid, places = [broken, job(0)], Places(cache=tmp_path / "cache")
-    first = run_jobs(grid, tmp_path / "out", places, [Slot()])
+    grid, paths = [broken, job(0)], Paths(cache=tmp_path / "cache")
+    first = run_jobs(grid, tmp_path / "out", paths, [Slot()])
     assert first[0].problem is not None
     assert first[0].problem.startswith("failed: ")
     assert "\n" not in first[0].problem
     assert first[1].problem is None
     assert records.job_status(first[1].folder) == "finished"
     scores = (first[1].folder / records.SCORES).read_bytes()
-    second = run_jobs(grid, tmp_path / "out", places, [Slot()])
+    second = run_jobs(grid, tmp_path / "out", paths, [Slot()])
     assert [outcome.skipped for outcome in second] == [False, True]
     assert (second[1].folder / records.SCORES).read_bytes() == scores
 
@@ -56,12 +56,12 @@ def test_a_process_killed_by_a_signal_is_tried_again(tmp_path: Path, monkeypatch
         return code
 
     monkeypatch.setattr(local, "_start", start)
-    (outcome,) = run_jobs([job()], tmp_path, Places(), [Slot()])
+    (outcome,) = run_jobs([job()], tmp_path, Paths(), [Slot()])
     assert outcome.problem is None
     assert len(attempts) == 3
 
 
 def test_a_job_that_is_always_killed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_start", lambda *args: -9)
-    (outcome,) = run_jobs([job()], tmp_path, Places(), [Slot()])
+    (outcome,) = run_jobs([job()], tmp_path, Paths(), [Slot()])
     assert outcome.problem == "stopped by signal 9"

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from offline_mbrl.data.normalizer import Normalizer
 from offline_mbrl.dynamics.ensemble import Ensemble, Layer, Weights
+from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.types import Data, Transition
 
 SHARPNESS = 100.0

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from offline_mbrl.algorithms import sac
-from offline_mbrl.algorithms.sac import SACConfig, SACState
+from offline_mbrl.algorithms.parts import sac
+from offline_mbrl.algorithms.parts.sac import SACConfig, SACState
 from offline_mbrl.keys import indices, stream
 from offline_mbrl.types import Array, Key, Metrics, Problem, Transition
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from offline_mbrl.data.normalizer import Normalizer
 from offline_mbrl.dynamics.ensemble import predict
 from offline_mbrl.dynamics.uncertainty import PENALTIES
+from offline_mbrl.nn.normalizer import Normalizer
 from tests.probes.problems import OPINIONS, Numbers, Probe, mean_reward, noisy, ridge, standardized, stitch, trap
 
 

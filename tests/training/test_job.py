@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from offline_mbrl.errors import UserError
-from offline_mbrl.results import records
+from offline_mbrl.storage import records
 from offline_mbrl.training.job import Job, claim, make_job
 
 

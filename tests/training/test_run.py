@@ -17,11 +17,11 @@ import pytest
 
 from offline_mbrl.algorithms import registry
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition
-from offline_mbrl.algorithms.bc import BCState
+from offline_mbrl.algorithms.systems.bc import BCState
 from offline_mbrl.errors import UserError
-from offline_mbrl.results import records
+from offline_mbrl.storage import records
 from offline_mbrl.training import run as run_module
-from offline_mbrl.training.job import Job, Places, claim, make_job
+from offline_mbrl.training.job import Job, Paths, claim, make_job
 from offline_mbrl.training.run import CHECKPOINTS, open_run, run_job
 from offline_mbrl.types import Array, Data, Key, Metrics
 
@@ -49,8 +49,8 @@ def files(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in (records.SCORES, records.METRICS)}
 
 
-def last_state(job: Job, folder: Path, places: Places) -> list[np.ndarray]:
-    opened = open_run(job, folder, places)
+def last_state(job: Job, folder: Path, paths: Paths) -> list[np.ndarray]:
+    opened = open_run(job, folder, paths)
     return [
         np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
         for x in jax.tree.leaves(opened.state)
@@ -59,7 +59,7 @@ def last_state(job: Job, folder: Path, places: Places) -> list[np.ndarray]:
 
 def test_a_job_leaves_all_there_is_to_know(tmp_path: Path) -> None:
     job, out = make("mopo"), tmp_path / "run"
-    assert run_job(job, out, Places(cache=tmp_path / "cache")) == []
+    assert run_job(job, out, Paths(cache=tmp_path / "cache")) == []
     scores = records.read_records(out / records.SCORES)
     assert [(record["seed"], record["step"]) for record in scores] == [(s, t) for t in (10, 20, 30, 40) for s in (0, 1)]
     assert all(len(record["returns"]) == 2 for record in scores)
@@ -69,13 +69,13 @@ def test_a_job_leaves_all_there_is_to_know(tmp_path: Path) -> None:
     assert environment["dataset"]["source"] == "synthetic"
     assert records.job_status(out) == "finished"
     before = files(out)
-    assert run_job(job, out, Places(cache=tmp_path / "cache")) == []  # finished jobs are left alone
+    assert run_job(job, out, Paths(cache=tmp_path / "cache")) == []  # finished jobs are left alone
     assert files(out) == before
 
 
 def test_the_same_command_gives_the_same_scores(tmp_path: Path) -> None:
     for name in ("first", "second"):
-        run_job(make(), tmp_path / name, Places(cache=tmp_path / "cache"))
+        run_job(make(), tmp_path / name, Paths(cache=tmp_path / "cache"))
     assert files(tmp_path / "first") == files(tmp_path / "second")
 
 
@@ -83,7 +83,7 @@ def test_a_configuration_without_a_model_fits_none(tmp_path: Path) -> None:
     small = {"hidden": (8, 8), "batch_size": 8, "warm_steps": 4}
     settings: dict[str, Any] = {"source": "synthetic", "size": 500, "evaluate_every": 10, "episodes": 1}
     job = make_job("armor", "hopper-medium", preset="atac", steps=10, seeds=(0,), overrides=small, **settings)
-    opened = open_run(job, tmp_path / "run", Places(cache=tmp_path / "cache"))
+    opened = open_run(job, tmp_path / "run", Paths(cache=tmp_path / "cache"))
     assert opened.state.world is None
     assert not (tmp_path / "cache" / "dynamics").exists()
 
@@ -92,7 +92,7 @@ def test_every_way_of_acting_is_scored_from_one_run(tmp_path: Path) -> None:
     small = {"hidden": (8, 8), "batch_size": 8, "subsets": 4, "ascent_steps": 1, "search_steps": 1}
     settings: dict[str, Any] = {"source": "synthetic", "size": 500, "evaluate_every": 10, "episodes": 1}
     job = make_job("drop", "hopper-medium", steps=10, seeds=(0,), overrides=small, **settings)
-    run_job(job, tmp_path / "run", Places(cache=tmp_path / "cache"))
+    run_job(job, tmp_path / "run", Paths(cache=tmp_path / "cache"))
     scores = records.read_records(tmp_path / "run" / records.SCORES)
     assert [record["variant"] for record in scores] == ["best", "grad", "best-ada", "grad-ada"]
     assert {(record["seed"], record["step"]) for record in scores} == {(0, 10)}
@@ -100,11 +100,11 @@ def test_every_way_of_acting_is_scored_from_one_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("algorithm", ["bc", pytest.param("mopo", marks=pytest.mark.slow)])
 def test_a_killed_run_ends_bit_equal_to_one_that_never_stopped(tmp_path: Path, algorithm: str) -> None:
-    job, places = make(algorithm, steps=200), Places(cache=tmp_path / "cache")
+    job, paths = make(algorithm, steps=200), Paths(cache=tmp_path / "cache")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    run_job(job, whole, places)
+    run_job(job, whole, paths)
     claim(killed, job)
-    command = [sys.executable, "-m", "offline_mbrl.launch.worker", str(killed), "--cache-dir", str(places.cache)]
+    command = [sys.executable, "-m", "offline_mbrl.launch.worker", str(killed), "--cache-dir", str(paths.cache)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     wait_for(lambda: len(records.read_records(killed / records.SCORES)) >= 6, process)
     os.kill(process.pid, signal.SIGKILL)
@@ -112,7 +112,7 @@ def test_a_killed_run_ends_bit_equal_to_one_that_never_stopped(tmp_path: Path, a
     assert records.job_status(killed) == "unfinished"
     assert subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
     assert files(killed) == files(whole)
-    for left, right in zip(last_state(job, killed, places), last_state(job, whole, places), strict=True):
+    for left, right in zip(last_state(job, killed, paths), last_state(job, whole, paths), strict=True):
         np.testing.assert_array_equal(left, right)
 
 
@@ -159,7 +159,7 @@ def test_a_diverged_seed_is_reported_and_the_others_go_on(tmp_path: Path, monkey
     definition = exploding(lambda key: (jax.random.key_data(key) == zero).all())
     monkeypatch.setattr(run_module, "get_definition", lambda name: definition)
     out = tmp_path / "run"
-    (diverged,) = run_job(make(), out, Places())
+    (diverged,) = run_job(make(), out, Paths())
     assert str(diverged) == "seed 0 diverged by step 30: actor_loss = nan; last good checkpoint: diverged/20"
     assert (out / "diverged/20").is_dir()
     steps = {
@@ -174,36 +174,36 @@ def test_a_run_whose_every_seed_diverges_fails(tmp_path: Path, monkeypatch: pyte
     definition = exploding(lambda key: jnp.asarray(True))
     monkeypatch.setattr(run_module, "get_definition", lambda name: definition)
     with pytest.raises(UserError, match="every seed diverged: seed 0 diverged by step 30"):
-        run_job(make(), tmp_path / "run", Places())
+        run_job(make(), tmp_path / "run", Paths())
     assert records.job_status(tmp_path / "run") == "unfinished"
 
 
 def test_a_truncated_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
     job, out = make(steps=20), tmp_path / "run"
-    run_job(job, out, Places())
+    run_job(job, out, Paths())
     (out / records.DONE).unlink()
     for file in (out / CHECKPOINTS / "20").rglob("*"):
         if file.is_file() and file.stat().st_size > 100:
             file.write_bytes(file.read_bytes()[:50])
     before = files(out)
     with pytest.raises(UserError, match=r"checkpoint .*/20 cannot be read .*; delete that folder") as caught:
-        run_job(job, out, Places())
+        run_job(job, out, Paths())
     assert "\n" not in str(caught.value)
     assert files(out) == before
 
 
 def test_other_data_than_the_run_began_with_is_refused(tmp_path: Path) -> None:
     job, out = make(steps=20), tmp_path / "run"
-    run_job(job, out, Places())
+    run_job(job, out, Paths())
     (out / records.DONE).unlink()
     environment = records.read_json(out / records.ENVIRONMENT)
     environment["dataset"]["fingerprint"] = "0" * 64
     records.write_json(out / records.ENVIRONMENT, environment)
     with pytest.raises(UserError, match="begun on other data"):
-        run_job(job, out, Places())
+        run_job(job, out, Paths())
 
 
 def test_evaluation_must_fall_on_rollouts(tmp_path: Path) -> None:
     job = make("mopo", evaluate_every=5)
     with pytest.raises(UserError, match="must be a multiple of the rollout interval, 10 steps"):
-        run_job(job, tmp_path / "run", Places(cache=tmp_path / "cache"))
+        run_job(job, tmp_path / "run", Paths(cache=tmp_path / "cache"))

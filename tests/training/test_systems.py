@@ -12,7 +12,7 @@ from offline_mbrl.launch.suite import jobs, read_suite
 from offline_mbrl.results.query import read_curves
 from offline_mbrl.results.statistics import final_score
 from offline_mbrl.tasks import get_task
-from offline_mbrl.training.job import Job, Places
+from offline_mbrl.training.job import Job, Paths
 from offline_mbrl.training.run import run_job
 
 JOBS = jobs(read_suite(Path(__file__).parents[2] / "experiments" / "check.toml"))
@@ -34,6 +34,6 @@ def test_every_system_is_checked_on_a_hopper_and_a_half_cheetah() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("job", [pytest.param(job, id=f"{job.algorithm}-{job.task}") for job in JOBS])
 def test_it_trains_soundly_and_beats_the_random_policy(job: Job, tmp_path: Path) -> None:
-    assert run_job(job, tmp_path, Places()) == []
+    assert run_job(job, tmp_path, Paths()) == []
     score = max(final_score(curve.scores) for curve in read_curves([tmp_path]))  # of its best way of acting
     assert score > random_score(get_task(job.task).robot.name) + 1

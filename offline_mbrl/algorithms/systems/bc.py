@@ -1,0 +1,109 @@
+"""Behavior cloning: the policy that imitates the data, the floor of every comparison.
+
+    deterministic:  min mean (tanh f(s) - a)^2          likelihood:  max mean log pi(a|s), pi a tanh-Gaussian
+
+With `best_share` below 1 only the episodes that returned most are cloned (%BC of Chen et al. 2021, arXiv 2106.01345).
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from pydantic import Field
+
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition
+from offline_mbrl.config import Config
+from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.keys import indices
+from offline_mbrl.nn.networks import (
+    DeterministicActor,
+    GaussianActor,
+    Params,
+    action_log_prob,
+    apply,
+    init_params,
+    tanh_gaussian,
+)
+from offline_mbrl.nn.train_state import TrainState
+from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
+
+
+class BCConfig(Config):
+    """Hyper-parameters of behavior cloning."""
+
+    policy: Literal["deterministic", "gaussian"] = Field("deterministic", description="form of the policy and its loss")
+    best_share: float = Field(1.0, gt=0, le=1, description="share of rows cloned, those of the best episodes first")
+    hidden: tuple[int, ...] = Field((256, 256), description="widths of the hidden layers")
+    learning_rate: float = Field(3e-4, gt=0, description="Adam rate")
+    batch_size: int = Field(256, ge=1, description="rows of one gradient step")
+
+
+class BCState(struct.PyTreeNode):
+    """The policy, and which rows of the data it imitates."""
+
+    actor: TrainState
+    chosen: Array  # [k] the rows that are cloned
+
+
+def squared_error(prediction: Array, action: Array) -> Array:
+    """mean over rows and dimensions of (prediction - action)^2."""
+    return jnp.square(prediction - action).mean()
+
+
+def negative_log_likelihood(mean: Array, log_std: Array, action: Array) -> Array:
+    """-mean_b log pi(a_b|s_b)."""
+    return -action_log_prob(mean, log_std, action).mean()
+
+
+def best_rows(episode_return: Array, share: float) -> Array:
+    """The ceil(share * n) rows whose episodes returned most; rows of one episode stay together."""
+    count = -int(-share * episode_return.shape[0] // 1)
+    return jnp.argsort(-episode_return, stable=True)[:count].astype(jnp.int32)
+
+
+def build(problem: Problem, config: BCConfig, steps: int) -> Algorithm:
+    """BC's functions; the number of steps changes nothing."""
+    gaussian = config.policy == "gaussian"
+    module = (GaussianActor if gaussian else DeterministicActor)(config.hidden, problem.action_dim)
+    optimizer = optax.adam(config.learning_rate)
+
+    def init(key: Key, data: Data, ensemble: Ensemble | None) -> BCState:
+        params = init_params(module, key, problem.obs_dim)
+        return BCState(TrainState.create(params, optimizer), best_rows(data.episode_return, config.best_share))
+
+    def sample(state: BCState, data: Data, key: Key) -> Transition:
+        index = state.chosen[indices(key, config.batch_size, state.chosen.shape[0])]
+        return jax.tree.map(lambda leaf: leaf[index], data.transitions)
+
+    def loss(params: Params, batch: Transition) -> Array:
+        output = apply(module, params, batch.obs)
+        if not gaussian:
+            return squared_error(output, batch.action)
+        mean, log_std = output
+        return negative_log_likelihood(mean, log_std, batch.action)
+
+    def update(state: BCState, batch: Transition, key: Key) -> tuple[BCState, Metrics]:
+        value, grads = jax.value_and_grad(loss)(state.actor.params, batch)
+        return state.replace(actor=state.actor.step(grads, optimizer)), {"actor_loss": value}
+
+    def act(state: BCState, obs: Array, key: Key, deterministic: bool) -> Array:
+        output = apply(module, state.actor.params, obs)
+        if not gaussian:
+            return output
+        mean, log_std = output
+        return jnp.tanh(mean) if deterministic else tanh_gaussian(mean, log_std).sample(seed=key)
+
+    return Algorithm(init, sample, update, act)
+
+
+DEFINITION = Definition(
+    name="bc",
+    title="Behavior Cloning",
+    paper="Pomerleau 1991; %BC: Chen et al., NeurIPS 2021, arXiv 2106.01345",
+    equation="min_pi mean (pi(s) - a)^2   or   max_pi mean log pi(a|s)",
+    config=BCConfig,
+    build=build,
+    deviations=("%BC keeps a share of the rows, those of the best episodes first, and not a share of the episodes.",),
+)

@@ -1,0 +1,119 @@
+"""CQL: conservative Q-learning (Kumar et al. 2020, arXiv 2006.04779), in its CQL(H) form.
+
+SAC on the data whose critics also pay for valuing the policy's and random actions above the logged ones:
+
+    min_Q  mean (Q - y)^2 + beta { mean_s log integral exp Q(s, a) da - mean_data Q(s, a) }.
+
+Over a first share of the run the actor clones the data: alpha log pi(a|s) - log pi(a_data|s).
+"""
+
+import jax.numpy as jnp
+from flax import struct
+from pydantic import Field
+
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, sample_rows
+from offline_mbrl.algorithms.parts import conservative, sac
+from offline_mbrl.algorithms.parts.conservative import ConservativeConfig, Proposals
+from offline_mbrl.algorithms.parts.sac import SAC, SACConfig, SACState
+from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.keys import stream
+from offline_mbrl.nn.networks import Params, action_log_prob, tanh_gaussian
+from offline_mbrl.nn.train_state import TrainState
+from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
+
+
+class CQLConfig(ConservativeConfig, SACConfig):
+    """SAC's settings, the conservative term's, and the warm start."""
+
+    hidden: tuple[int, ...] = Field((256, 256, 256), description="widths of the actor's and critics' hidden layers")
+    actor_lr_decay: bool = Field(False, description="cosine decay of the actor's rate to 0 over the run")
+    temperature_max: float | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
+    entropy_in_target: bool = Field(False, description="subtract alpha log pi in the Bellman target")
+    warm_start: float = Field(0.04, ge=0, le=1, description="share of the run in which the actor clones the data")
+
+
+class CQLState(struct.PyTreeNode):
+    """An actor-critic, the learned weight and the count that ends the warm start."""
+
+    learner: SACState
+    log_weight: TrainState  # log w of the conservative term
+    step: Array  # int32, gradient steps taken
+
+
+def warm_actor_loss(
+    agent: SAC, actor: Params, state: SACState, batch: Transition, cloning: Array, key: Key
+) -> tuple[Array, Array]:
+    """mean_b [ alpha log pi(a|s) - log pi(a_b|s) ] while `cloning`, SAC's loss after; also mean log pi.
+
+    Both are computed and one is chosen: a branch on the step would run both under `vmap` too, and the likelihood costs
+    nothing beside the critics.
+    """
+    mean, log_std = sac.policy_parameters(agent, actor, batch.obs)
+    action, log_prob = tanh_gaussian(mean, log_std).sample_and_log_prob(seed=key)
+    value = sac.q_values(agent, state.critic.params, batch.obs, action).min(axis=0)
+    likelihood = action_log_prob(mean, log_std, batch.action)
+    gain = jnp.where(cloning, likelihood, value)
+    return (sac.alpha(agent, state) * log_prob - gain).mean(), log_prob.mean()
+
+
+def propose(config: CQLConfig, agent: SAC, actor: Params, batch: Transition, key: Key) -> Proposals:
+    """N_a actions of pi(.|s), of pi(.|s') and of the uniform law, all judged at s."""
+    count = config.action_samples
+    return conservative.propose(
+        batch.obs,
+        conservative.policy_draws(agent, actor, batch.obs, count, stream(key, "policy")),
+        conservative.policy_draws(agent, actor, batch.next_obs, count, stream(key, "next_policy")),
+        conservative.uniform_draws(count, batch.action, stream(key, "uniform")),
+    )
+
+
+def build(problem: Problem, config: CQLConfig, steps: int) -> Algorithm:
+    """CQL's functions for a run of `steps` gradient steps."""
+    agent = sac.make(problem, config, steps)
+    warm_steps = int(config.warm_start * steps)
+
+    def init(key: Key, data: Data, ensemble: Ensemble | None) -> CQLState:
+        return CQLState(sac.init(agent, key), conservative.init_weight(config), jnp.zeros((), jnp.int32))
+
+    def sample(state: CQLState, data: Data, key: Key) -> Transition:
+        return sample_rows(data.transitions, key, config.batch_size)
+
+    def update_actor(state: CQLState, batch: Transition, key: Key) -> tuple[SACState, Metrics]:
+        if not warm_steps:
+            return sac.update_actor(agent, state.learner, batch.obs, key)
+        cloning = state.step < warm_steps
+        loss = lambda agent, actor, learner, obs, key: warm_actor_loss(agent, actor, learner, batch, cloning, key)  # noqa: E731
+        return sac.update_actor(agent, state.learner, batch.obs, key, loss)
+
+    def update(state: CQLState, batch: Transition, key: Key) -> tuple[CQLState, Metrics]:
+        learner, actor_metrics = update_actor(state, batch, stream(key, "actor"))
+        target = sac.bellman_target(agent, learner, batch, stream(key, "target"))
+        proposals = propose(config, agent, learner.actor.params, batch, stream(key, "proposals"))
+        learner, log_weight, critic_metrics = conservative.update_critic(
+            config, agent, learner, state.log_weight, batch, target, proposals, config.batch_size
+        )
+        moved = CQLState(sac.update_target(agent, learner), log_weight, state.step + 1)
+        return moved, critic_metrics | actor_metrics
+
+    def act(state: CQLState, obs: Array, key: Key, deterministic: bool) -> Array:
+        return sac.act(agent, state.learner.actor.params, obs, key, deterministic)
+
+    return Algorithm(init, sample, update, act)
+
+
+DEFINITION = Definition(
+    name="cql",
+    title="Conservative Q-Learning",
+    paper="Kumar et al., NeurIPS 2020, arXiv 2006.04779",
+    equation="min_Q mean (Q - y)^2 + beta { E_s log sum_a exp Q(s,a) - E_D Q(s,a) };  SAC's actor",
+    config=CQLConfig,
+    build=build,
+    deviations=(
+        "The step order is actor, temperature, critics, targets (OfflineRL-Kit); the official code computes the "
+        "actor's loss with the critics of before the step and moves the actor last.",
+        "The log-sum-exp subtracts log n unless `centered` is off, as in the preset `lagrange`: a constant, which "
+        "only a threshold sees.",
+        "The learned weight is clamped by projection; the official clamp has no gradient beyond 1e6.",
+        "The warm start is a share of the run, 40,000 of a million steps as in the official code.",
+    ),
+)

@@ -1,0 +1,310 @@
+"""The command line: `offline-mbrl <command>`; each command's --help shows examples.
+
+Heavy imports stay inside the commands, so that --help answers at once.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional, UseAppendAction, arg
+
+from offline_mbrl.cli.data import app as data_app
+from offline_mbrl.errors import UserError
+from offline_mbrl.tasks import Physics
+
+app = tyro.extras.SubcommandApp()
+app.command(data_app, name="data")
+
+Device = Literal["auto", "cpu", "gpu", "tpu"]
+Precision = Literal["default", "high", "highest"]
+
+
+@app.command
+def tasks() -> None:
+    """List the twelve tasks and the returns that score 0 and 100.
+
+    For example:
+
+      offline-mbrl tasks
+    """
+    from tabulate import tabulate
+
+    from offline_mbrl.tasks import TASKS
+
+    rows = [
+        (task.name, task.robot.obs_dim, task.robot.action_dim, task.robot.random_return, task.robot.expert_return)
+        for task in TASKS.values()
+    ]
+    print(tabulate(rows, headers=("task", "observations", "actions", "return at 0", "return at 100"), floatfmt=".2f"))
+
+
+@app.command
+def algorithms(algorithm: Positional[str | None] = None, task: str | None = None) -> None:
+    """List the algorithms, or show one: equation, paper, settings with their sources, deviations.
+
+    For example:
+
+      offline-mbrl algorithms
+      offline-mbrl algorithms mopo
+      offline-mbrl algorithms mopo --task hopper-medium
+
+    Args:
+      algorithm: the one to show; all of them when absent.
+      task: show the settings of this task; the defaults when absent.
+    """
+    from offline_mbrl.algorithms.describe import describe_algorithm, list_algorithms
+
+    print(list_algorithms() if algorithm is None else describe_algorithm(algorithm, task))
+
+
+@app.command
+def train(
+    algorithm: Annotated[Positional[str], arg(metavar="ALGORITHM")],
+    task: Annotated[Positional[str], arg(metavar="TASK")],
+    source: str = "builtin",
+    size: int | None = None,
+    physics: Physics = "d4rl-v2",
+    seeds: int = 1,
+    first_seed: int = 0,
+    steps: int | None = None,
+    evaluate_every: int = 5000,
+    episodes: int = 10,
+    preset: str | None = None,
+    set_: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="KEY=VALUE")] = (),
+    precision: Precision = "default",
+    device: Device = "auto",
+    out: Path | None = None,
+    data_dir: Path | None = None,
+    cache_dir: Path | None = None,
+) -> None:
+    """Train one algorithm on one task, several seeds side by side, and evaluate it in MuJoCo as it goes.
+
+    A stopped run goes on where it was when the same command is given again.
+
+    For example:
+
+      offline-mbrl train mopo hopper-medium
+      offline-mbrl train mopo hopper-medium --seeds 4 --steps 100000 --size 100000
+      offline-mbrl train mopo walker2d-medium --source d4rl --set penalty=ens_std --set penalty_weight=2
+
+    Args:
+      algorithm: one of `offline-mbrl algorithms`.
+      task: one of `offline-mbrl tasks`.
+      source: builtin, d4rl, minari, minari:ID or synthetic.
+      size: rows of generated data; D4RL's number when absent.
+      physics: of the evaluation, and of generated data.
+      seeds: how many, trained in one program.
+      first_seed: the number of the first.
+      steps: gradient steps; the published number when absent.
+      evaluate_every: gradient steps between evaluations.
+      episodes: episodes of one evaluation.
+      preset: a named alternative of the algorithm's settings.
+      set_: one hyper-parameter, such as penalty_weight=2 or dynamics.patience=6; may be repeated.
+      precision: of float32 matrix products.
+      device: auto takes what JAX finds.
+      out: the run's folder; results/<algorithm>-<task>-<id> when absent.
+      data_dir: where official data files are.
+      cache_dir: where generated data and fitted ensembles are kept.
+    """
+    from offline_mbrl.launch.worker import work
+    from offline_mbrl.training.job import Paths, make_job
+
+    job = make_job(
+        algorithm,
+        task,
+        preset=preset,
+        steps=steps,
+        overrides=_settings(set_),
+        source=source,
+        size=size,
+        physics=physics,
+        seeds=tuple(range(first_seed, first_seed + seeds)),
+        evaluate_every=evaluate_every,
+        episodes=episodes,
+        precision=precision,
+    )
+    folder = out or Path("results") / job.name
+    code = work(job, folder, Paths(data_dir, cache_dir), device)
+    if code < 2:
+        print(f"results: {folder}")
+    sys.exit(code)
+
+
+@app.command
+def sweep(
+    suite: Annotated[Positional[Path], arg(metavar="SUITE")],
+    out: Path | None = None,
+    parallel: int | None = None,
+    gpus: tuple[str, ...] = (),
+    device: Device = "auto",
+    data_dir: Path | None = None,
+    cache_dir: Path | None = None,
+) -> None:
+    """Run a grid of algorithms, tasks and seeds, and write its tables and curves.
+
+    Finished jobs are skipped, half-done ones resumed, failed ones listed at the end; so the same command goes on with a
+    sweep that was stopped.
+
+    For example:
+
+      offline-mbrl sweep experiments/bench.toml
+      offline-mbrl sweep experiments/bench.toml --gpus 0 1 2 3
+
+    Args:
+      suite: the TOML file that describes the grid.
+      out: the sweep's folder; results/<name of the suite> when absent.
+      parallel: jobs at once, which share the cores; the suite's number when absent.
+      gpus: numbers of the GPUs to use, one job at a time on each.
+      device: what every job must find.
+      data_dir: where official data files are.
+      cache_dir: where generated data and fitted ensembles are kept.
+    """
+    from offline_mbrl.launch.local import make_slots, run_jobs
+    from offline_mbrl.launch.suite import jobs, read_suite
+    from offline_mbrl.machine import available_cores
+    from offline_mbrl.training.job import Paths
+
+    folder, plan = out or Path("results") / suite.stem, read_suite(suite)
+    slots = make_slots(parallel or min(plan.parallel, available_cores()), gpus)
+    outcomes = run_jobs(jobs(plan), folder, Paths(data_dir, cache_dir), slots, device)
+    _write_results(folder, plan.published)
+    troubled = [outcome for outcome in outcomes if outcome.problem]
+    for outcome in troubled:
+        print(f"{outcome.job.name}: {outcome.problem}", file=sys.stderr)
+    sys.exit(1 if troubled else 0)
+
+
+@app.command
+def evaluate(
+    run: Annotated[Positional[Path], arg(metavar="RUN")],
+    episodes: int = 100,
+    physics: Physics | None = None,
+    seed: int = 0,
+    cache_dir: Path | None = None,
+    data_dir: Path | None = None,
+) -> None:
+    """Evaluate the last checkpoint of a run again: more episodes, or other physics.
+
+    For example:
+
+      offline-mbrl evaluate results/mopo-hopper-medium-0123456789ab --episodes 100 --physics gymnasium-v4
+
+    Args:
+      run: the run's folder.
+      episodes: for each seed.
+      physics: that of the run when absent.
+      seed: of the starts.
+      cache_dir: where fitted ensembles are kept.
+      data_dir: where official data files are.
+    """
+    from offline_mbrl.training.job import Paths
+    from offline_mbrl.training.reevaluate import reevaluate
+
+    print(reevaluate(run, episodes, physics, seed, Paths(data_dir, cache_dir)))
+
+
+@app.command
+def table(
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUNS...")],
+    format: Literal["md", "csv", "latex"] = "md",
+    published: Path | None = None,
+) -> None:
+    """Print the normalized-score table of all runs below some folders.
+
+    For example:
+
+      offline-mbrl table results/bench
+      offline-mbrl table results --format latex > scores.tex
+      offline-mbrl table results --published benchmarks/published_scores.csv
+
+    Args:
+      runs: folders that hold runs, at any depth.
+      format: Markdown, CSV (one line per cell, full precision, intervals) or LaTeX.
+      published: a CSV of other people's scores, shown as a block of their own; CSV leaves it out.
+    """
+    from offline_mbrl.results.tables import table as make_table
+
+    print(make_table(list(runs), format, published))
+
+
+@app.command
+def plot(runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUNS...")], out: Path = Path("curves.png")) -> None:
+    """Draw the learning curves of all runs below some folders.
+
+    For example:
+
+      offline-mbrl plot results/bench --out curves.png
+
+    Args:
+      runs: folders that hold runs, at any depth.
+      out: the PNG to write.
+    """
+    from offline_mbrl.results.plots import learning_curves
+
+    print(learning_curves(list(runs), out))
+
+
+@app.command
+def doctor(data_dir: Path | None = None, cache_dir: Path | None = None) -> None:
+    """Check this machine: versions, device, threads, MuJoCo's physics, and where data was looked for.
+
+    For example:
+
+      offline-mbrl doctor
+
+    Args:
+      data_dir: where official data files may be.
+      cache_dir: where generated data and fitted ensembles are kept.
+    """
+    from offline_mbrl.cli.doctor import checks
+
+    results = checks(data_dir, cache_dir)
+    for check in results:
+        print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.finding}")
+    sys.exit(0 if all(check.ok for check in results) else 1)
+
+
+def _settings(pairs: tuple[str, ...]) -> dict[str, object]:
+    """`key=value` texts as settings; a value is read as JSON where it is JSON, else as text."""
+    import json
+
+    settings: dict[str, object] = {}
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not separator:
+            raise UserError(f"--set needs key=value, not '{pair}'")
+        try:
+            settings[key] = json.loads(text)
+        except ValueError:
+            settings[key] = text
+    return settings
+
+
+def _write_results(folder: Path, published: Path | None) -> None:
+    """The tables and the picture of a sweep, in its folder, beside `published` scores; prints the table."""
+    from offline_mbrl.results.plots import learning_curves
+    from offline_mbrl.results.tables import FORMATS
+    from offline_mbrl.results.tables import table as make_table
+    from offline_mbrl.storage.files import write_text
+
+    for form in FORMATS:
+        write_text(folder / f"table.{'tex' if form == 'latex' else form}", make_table([folder], form, published) + "\n")
+    learning_curves([folder], folder / "curves.png")
+    print((folder / "table.md").read_text())
+
+
+def main() -> None:
+    """Runs the command line; what a user can act on is one line on stderr and exit code 2."""
+    # TensorStore and XLA log to stderr by themselves; what matters is reported by us.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        app.cli(prog="offline-mbrl", description=__doc__.splitlines()[0])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,117 @@
+"""Fetches official D4RL files: resumed when cut, checked before they get their name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+from filelock import FileLock
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from offline_mbrl.data.d4rl.catalogue import Official, official_file
+from offline_mbrl.data.d4rl.files import check_file, folders, sha256
+from offline_mbrl.errors import UserError
+from offline_mbrl.progress import progress
+from offline_mbrl.storage.files import writing
+from offline_mbrl.tasks import Task
+
+ATTEMPTS = 5
+STALL = 30.0
+"""Seconds without a byte after which a connection is given up and opened again."""
+
+
+class UnavailableError(Exception):
+    """The server cannot answer now; worth another attempt."""
+
+
+TRANSIENT = (httpx.TransportError, UnavailableError)
+
+
+def download(task: Task, data_dir: Path | None = None, version: str = "v2") -> Path:
+    """The official file of `task` in the first search folder, fetched unless it is there already."""
+    return fetch(official_file(task, version), folders(data_dir)[0])
+
+
+def fetch(entry: Official, folder: Path, *, stall: float = STALL, wait: float = 1.0) -> Path:
+    """Downloads into `<file>.part` and renames it once size and SHA-256 agree with the published ones.
+
+    A `.part` left by an interrupted download is continued. Attempts are spaced by `wait` seconds, doubling.
+
+    Raises:
+        UserError: the address is gone, the server stalls, the content is not the official one, or the disk is full.
+    """
+    target, part = folder / entry.file, folder / f"{entry.file}.part"
+    with writing(part, "free space and run it again, it goes on from there, or choose another --data-dir"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{entry.file}.lock"):
+            if not (target.is_file() and check_file(target, entry).official):
+                _fetch_part(entry, part, stall, wait)
+                _check_part(entry, part)
+                part.replace(target)
+    return target
+
+
+def _fetch_part(entry: Official, part: Path, stall: float, wait: float) -> None:
+    retrying = Retrying(
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_exponential(wait, max=30),
+        retry=retry_if_exception_type(TRANSIENT),
+        reraise=True,
+    )
+    try:
+        with progress(entry.file, entry.bytes, lines=False) as report:
+            retrying(_continue, entry, part, stall, report)
+    except TRANSIENT as error:
+        have = part.stat().st_size if part.exists() else 0
+        raise UserError(
+            f"gave up on {entry.url} after {ATTEMPTS} attempts with {have} of {entry.bytes} bytes "
+            f"({type(error).__name__}: {error or 'no answer'}); run it again to go on from there"
+        ) from error
+
+
+def _continue(entry: Official, part: Path, stall: float, report: Callable[[int], None]) -> None:
+    """One connection: asks for the bytes that `part` lacks and appends them."""
+    have = part.stat().st_size if part.exists() else 0
+    if have >= entry.bytes:
+        return
+    headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"} if have else {"Accept-Encoding": "identity"}
+    with httpx.stream("GET", entry.url, headers=headers, timeout=stall, follow_redirects=True) as response:
+        _check_status(entry, response)
+        resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
+        start = have if resumed else 0
+        _check_length(entry, response, start)
+        with part.open("ab" if resumed else "wb") as file:
+            # In the pieces that arrive: a piece of fixed size would be lost when the connection breaks inside it.
+            for chunk in response.iter_raw():
+                file.write(chunk)
+                start += len(chunk)
+                report(start)
+
+
+def _check_status(entry: Official, response: httpx.Response) -> None:
+    if response.status_code in (429, 500, 502, 503, 504):
+        raise UnavailableError(f"HTTP {response.status_code}")
+    if response.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
+        raise UserError(
+            f"{entry.url} answers {response.status_code} {response.reason_phrase}; get {entry.file} elsewhere and "
+            "hand it over with `offline-mbrl data import FILE`"
+        )
+
+
+def _check_length(entry: Official, response: httpx.Response, start: int) -> None:
+    length = response.headers.get("Content-Length")
+    if length is not None and start + int(length) != entry.bytes:
+        raise UserError(
+            f"{entry.url} offers {start + int(length)} bytes, the official {entry.file} has {entry.bytes}; "
+            "get it elsewhere and hand it over with `offline-mbrl data import FILE`"
+        )
+
+
+def _check_part(entry: Official, part: Path) -> None:
+    """Removes a download that is not the official file: continuing it could never make it right."""
+    size, digest = part.stat().st_size, sha256(part)
+    if (size, digest) != (entry.bytes, entry.sha256):
+        part.unlink()
+        raise UserError(
+            f"{entry.url} gave {size} bytes with SHA-256 {digest}, expected {entry.bytes} bytes with {entry.sha256}; "
+            "the download was removed, try again or import the file from elsewhere"
+        )

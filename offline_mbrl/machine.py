@@ -1,0 +1,61 @@
+"""This machine as the program finds it: cores, devices, installed versions, compiled programs."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import jax
+
+from offline_mbrl.errors import UserError
+
+
+def available_cores() -> int:
+    """The cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+PACKAGES = ("offline-mbrl", "jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "mujoco", "numpy")
+
+
+COMPILED_BYTES = 2**30
+"""Compiled programs that are kept on a host at most; those that were not used for longest go first."""
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that can move a number, and Python's."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def keep_compiled(folder: Path) -> None:
+    """Keeps compiled programs in `folder` for the processes that come later; $JAX_COMPILATION_CACHE_DIR goes before it.
+
+    Each host has a folder of its own: code made for one processor may not run on another.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(folder / platform.node()))
+        jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
+
+
+def select_device(name: str) -> None:
+    """Makes "cpu", "gpu" or "tpu" the default device; "auto" leaves JAX's choice.
+
+    Raises:
+      UserError: there is no such device.
+    """
+    if name == "auto":
+        return
+    try:
+        jax.config.update("jax_default_device", jax.devices(name)[0])
+    except RuntimeError:
+        have = ", ".join(sorted({device.platform for device in jax.devices()}))
+        raise UserError(
+            f"no {name} is available to JAX (it sees: {have}); install the extra for it, such as "
+            "pip install 'offline-mbrl[cuda]', or leave out --device"
+        ) from None

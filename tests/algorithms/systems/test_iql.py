@@ -1,0 +1,243 @@
+"""IQL: losses by hand, the order of its step, its reward scale, and its expectile."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from offline_mbrl.algorithms.algorithm import Algorithm
+from offline_mbrl.algorithms.systems import iql
+from offline_mbrl.algorithms.systems.iql import IQLConfig, IQLState
+from offline_mbrl.keys import stream
+from offline_mbrl.nn.networks import MLP, Params, critic_ensemble
+from offline_mbrl.nn.train_state import polyak
+from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
+
+pytestmark = pytest.mark.medium
+
+PROBLEM = Problem(3, 2, lambda obs: jnp.zeros(obs.shape[:-1], bool))
+KEY = jax.random.key(0)
+
+
+def make(**settings: Any) -> Algorithm:
+    return iql.build(PROBLEM, IQLConfig(**({"hidden": (8, 8), "batch_size": 32} | settings)), 100)
+
+
+def data(rows: int = 40) -> Data:
+    generator = np.random.default_rng(0)
+    parts = (
+        generator.normal(size=(rows, 3)),
+        np.round(generator.uniform(-1.4, 1.4, (rows, 2)).clip(-1, 1), 3),
+        generator.normal(size=rows),
+        np.arange(rows) % 3 > 0,
+        generator.normal(size=(rows, 3)),
+    )
+    returns = jnp.repeat(jnp.array([-10.0, 5.0, 30.0, 0.0]), rows // 4)
+    made = Transition(*(jnp.asarray(part, jnp.float32) for part in parts))
+    return Data(made, returns, jnp.zeros(rows, bool), jnp.ones(rows, bool))
+
+
+def test_rewards_are_scaled_so_that_returns_span_a_thousand() -> None:
+    rows = data()
+    assert float(iql.reward_scale(rows.episode_return, 1000.0)) == 25.0
+    assert float(iql.reward_scale(rows.episode_return, None)) == 1.0
+    assert float(iql.reward_scale(jnp.ones(5), 1000.0)) == 1.0
+    algorithm = make()
+    state = algorithm.init(KEY, rows, None)
+    batch = algorithm.sample(state, rows, KEY)
+    known = set(np.asarray(25 * rows.transitions.reward).tolist())
+    assert set(np.asarray(batch.reward).tolist()) <= known
+
+
+def test_actions_are_pulled_inside_the_box() -> None:
+    rows = data()
+    assert float(jnp.abs(rows.transitions.action).max()) == 1.0
+    batch = make(batch_size=500).sample(make().init(KEY, rows, None), rows, KEY)
+    assert float(jnp.abs(batch.action).max()) == pytest.approx(1 - 1e-5, abs=1e-7)
+    assert float(jnp.abs(batch.action).max()) < 1
+
+
+def test_expectile_loss_by_hand_plain_jitted_and_over_seeds() -> None:
+    u = jnp.array([2.0, -1.0, 0.0, -3.0])
+    expected = (0.7 * 4 + 0.3 * 1 + 0.3 * 9) / 4
+    assert float(iql.expectile_loss(u, 0.7)) == pytest.approx(expected)
+    assert float(jax.jit(iql.expectile_loss)(u, 0.7)) == pytest.approx(expected)
+    several = jax.vmap(iql.expectile_loss, in_axes=(0, None))(jnp.stack([u, -u]), 0.7)
+    np.testing.assert_allclose(several, [expected, (0.3 * 4 + 0.7 * 1 + 0.7 * 9) / 4], rtol=1e-6)
+
+
+def test_half_an_expectile_is_the_mean_and_more_is_above_it() -> None:
+    """The minimizing v over samples 0, 0, 0, 4: their mean 1 at 0.5, and (0.9 * 4) / (0.9 + 0.3) = 3 at 0.9."""
+    samples, grid = jnp.array([0.0, 0.0, 0.0, 4.0]), jnp.linspace(0, 4, 4001)
+
+    def best(tau: float) -> float:
+        return float(grid[jax.vmap(lambda v: iql.expectile_loss(samples - v, tau))(grid).argmin()])
+
+    assert best(0.5) == pytest.approx(1.0, abs=2e-3)
+    assert best(0.9) == pytest.approx(3.0, abs=2e-3)
+
+
+def test_weights_are_exponentiated_clipped_and_not_differentiated() -> None:
+    advantage = jnp.array([0.0, 1.0, 10.0, -1.0])
+    weight = iql.advantage_weight(advantage, 3.0, 100.0)
+    np.testing.assert_allclose(weight, [1.0, np.exp(3.0), 100.0, np.exp(-3.0)], rtol=1e-5)
+    assert not np.asarray(jax.jacobian(lambda a: iql.advantage_weight(a, 3.0, 100.0))(advantage)).any()
+    assert np.isfinite(np.asarray(iql.advantage_weight(jnp.array([1e6]), 3.0, 100.0))).all()
+
+
+def test_log_probability_is_that_of_an_unsquashed_gaussian() -> None:
+    mean, log_std, action = np.array([0.2, -0.4]), np.array([-1.0, 0.3]), np.array([0.9, 0.1])
+    expected = (-0.5 * ((action - mean) / np.exp(log_std)) ** 2 - log_std - 0.5 * np.log(2 * np.pi)).sum()
+    assert float(iql.log_prob(jnp.asarray(mean), jnp.asarray(log_std), jnp.asarray(action))) == pytest.approx(
+        expected, rel=1e-5
+    )
+
+
+def test_critic_loss_by_hand() -> None:
+    batch = data(4).transitions._replace(
+        reward=jnp.array([1.0, 2.0, 0.0, 0.0]), discount=jnp.array([1.0, 0.0, 1.0, 1.0])
+    )
+    next_value, q = jnp.array([2.0, 50.0, 0.0, -2.0]), jnp.array([[2.0, 2.0, 1.0, 0.0], [0.0, 2.0, 0.0, -1.0]])
+    expected = (0 + 0 + 1 + 1) / 4 + (4 + 0 + 0 + 0) / 4  # y = 2, 2, 0, -1
+    assert float(iql.critic_loss(q, batch, next_value, 0.5)) == pytest.approx(expected)
+    assert float(jax.jit(iql.critic_loss)(q, batch, next_value, 0.5)) == pytest.approx(expected)
+    slope = jax.grad(lambda v: iql.critic_loss(q, batch, v, 0.5))(next_value)
+    assert not np.asarray(slope).any()
+
+
+def test_networks_start_orthogonal_with_a_state_independent_deviation() -> None:
+    state: IQLState = make(hidden=(8, 8)).init(KEY, data(), None)
+    kernel = np.asarray(state.value.params["Dense_1"]["kernel"])
+    np.testing.assert_allclose(kernel @ kernel.T, 2 * np.eye(8), atol=1e-5)
+    for critic in range(2):
+        kernel = np.asarray(state.critic.params["MLP_0"]["Dense_1"]["kernel"][critic])
+        np.testing.assert_allclose(kernel @ kernel.T, 2 * np.eye(8), atol=1e-5)
+    assert state.actor.params["log_std"].tolist() == [0.0, 0.0]
+
+
+def test_a_step_is_value_then_policy_and_critics_on_the_new_value_then_targets() -> None:
+    """Rebuilt from its parts; an actor or critic that used the old V would have other moments."""
+    config = IQLConfig(hidden=(8, 8), batch_size=16, tau=0.3, value_lr=0.05)
+    algorithm, rows = iql.build(PROBLEM, config, 100), data()
+    before: IQLState = algorithm.init(KEY, rows, None)
+    before = before.replace(target=algorithm.init(jax.random.key(9), rows, None).critic.params)
+    batch = algorithm.sample(before, rows, KEY)
+    after, metrics = jax.jit(algorithm.update)(before, batch, KEY)
+
+    value, critic, actor = MLP((8, 8), 1), critic_ensemble(2, (8, 8)), iql.Actor((8, 8), 2)
+
+    def v(params: Params, obs: Array) -> Array:
+        return jnp.asarray(value.apply({"params": params}, obs)).squeeze(-1)
+
+    q = jnp.asarray(critic.apply({"params": before.target}, batch.obs, batch.action)).min(axis=0)
+    grads = jax.grad(lambda p: iql.expectile_loss(q - v(p, batch.obs), 0.7))(before.value.params)
+    new_value = after.value.params
+    np.testing.assert_allclose(
+        after.value.opt_state[0].mu["Dense_0"]["kernel"], 0.1 * grads["Dense_0"]["kernel"], rtol=1e-3, atol=1e-5
+    )
+
+    def actor_moment(v_params: Any) -> np.ndarray:
+        weight = jnp.minimum(jnp.exp(3.0 * (q - v(v_params, batch.obs))), 100.0)
+
+        def loss(params: Params) -> Array:
+            mean, log_std = map(jnp.asarray, actor.apply({"params": params}, batch.obs))
+            return -(weight * iql.log_prob(mean, log_std, batch.action)).mean()
+
+        return np.asarray(0.1 * jax.grad(loss)(before.actor.params)["MLP_0"]["Dense_0"]["kernel"])
+
+    def critic_moment(v_params: Any) -> np.ndarray:
+        y = batch.reward + 0.99 * batch.discount * v(v_params, batch.next_obs)
+
+        def loss(params: Params) -> Array:
+            q = jnp.asarray(critic.apply({"params": params}, batch.obs, batch.action))
+            return jnp.square(q - y).mean(axis=-1).sum()
+
+        return np.asarray(0.1 * jax.grad(loss)(before.critic.params)["MLP_0"]["Dense_0"]["kernel"])
+
+    for moment, found in (
+        (actor_moment, after.actor.opt_state[0].mu["MLP_0"]["Dense_0"]["kernel"]),
+        (critic_moment, after.critic.opt_state[0].mu["MLP_0"]["Dense_0"]["kernel"]),
+    ):
+        np.testing.assert_allclose(found, moment(new_value), rtol=1e-3, atol=1e-4)
+        assert np.abs(moment(before.value.params) - moment(new_value)).max() > 1e-3
+    for leaf, expected in zip(
+        jax.tree.leaves(after.target), jax.tree.leaves(polyak(before.target, after.critic.params, 0.3)), strict=True
+    ):
+        np.testing.assert_allclose(leaf, expected, rtol=1e-5, atol=1e-6)
+    assert set(metrics) == {"value_loss", "actor_loss", "critic_loss", "q", "advantage", "weight"}
+
+
+def test_actions_are_unsquashed_samples_clipped_to_the_box() -> None:
+    algorithm = make()
+    state: IQLState = algorithm.init(KEY, data(), None)
+    obs = jnp.array([0.3, -0.2, 1.0])
+    mean = iql.Actor((8, 8), 2).apply({"params": state.actor.params}, obs)[0]
+    np.testing.assert_allclose(algorithm.act(state, obs, KEY, True), mean, rtol=1e-6)
+    drawn = jax.vmap(lambda key: algorithm.act(state, obs, key, False))(jax.random.split(KEY, 2000))
+    assert float(jnp.abs(drawn).max()) == 1.0  # std 1 at the start: many samples leave the box
+    assert float((jnp.abs(drawn) == 1.0).mean()) > 0.1
+
+
+def test_the_actors_rate_decays_to_nothing() -> None:
+    algorithm, rows = iql.build(PROBLEM, IQLConfig(hidden=(8,), batch_size=16), 5), data()
+    step = jax.jit(lambda state, key: algorithm.update(state, algorithm.sample(state, rows, key), key)[0])
+    state = algorithm.init(KEY, rows, None)
+    for turn in range(5):
+        state = step(state, jax.random.key(turn))
+    last = step(state, KEY)
+    same = [
+        bool((a == b).all())
+        for a, b in zip(*map(jax.tree.leaves, (state.actor.params, last.actor.params)), strict=True)
+    ]
+    assert all(same)
+    assert (
+        np.asarray(state.value.params["Dense_0"]["kernel"]) != np.asarray(last.value.params["Dense_0"]["kernel"])
+    ).any()
+
+
+@pytest.mark.parametrize(("inverse_temperature", "expected"), [(0.0, 0.0), (10.0, 0.6)])
+def test_the_policy_prefers_the_better_actions_of_the_data(inverse_temperature: float, expected: float) -> None:
+    """A bandit whose data act -0.6 or 0.6 and are paid a: without a temperature it clones their mean."""
+    generator = np.random.default_rng(0)
+    obs, action = generator.normal(size=(400, 3)), 0.6 * np.sign(generator.normal(size=(400, 2)))
+    action[:, 1] = 0.0
+    parts = (obs, action, action[:, 0], np.zeros(400), obs)
+    rows = Data(
+        Transition(*(jnp.asarray(p, jnp.float32) for p in parts)),
+        jnp.zeros(400),
+        jnp.zeros(400, bool),
+        jnp.ones(400, bool),
+    )
+    algorithm = make(
+        actor_lr=3e-3,
+        value_lr=3e-3,
+        critic_lr=3e-3,
+        tau=0.05,
+        inverse_temperature=inverse_temperature,
+        actor_lr_decay=False,
+    )
+
+    def step(state: IQLState, key: Key) -> tuple[IQLState, Metrics]:
+        state, metrics = algorithm.update(state, algorithm.sample(state, rows, stream(key, "rows")), key)
+        return state, metrics
+
+    run = jax.jit(lambda state: jax.lax.scan(step, state, jax.random.split(KEY, 800))[0])
+    state = run(algorithm.init(KEY, rows, None))
+    chosen: Array = jax.vmap(lambda o: algorithm.act(state, o, KEY, True))(rows.transitions.obs[:50])
+    assert float(chosen[:, 0].mean()) == pytest.approx(expected, abs=0.12)
+
+
+def start_many_seeds() -> None:
+    algorithm = iql.build(PROBLEM, IQLConfig(), 100)
+    jax.block_until_ready(jax.jit(jax.vmap(lambda key: algorithm.init(key, data(), None)))(jax.random.split(KEY, 8)))
+
+
+def test_many_seeds_start_at_once() -> None:
+    """At full size: factorizations by LAPACK in the initializers could hang a CPU from four seeds on."""
+    script = "from tests.algorithms.systems.test_iql import start_many_seeds; start_many_seeds()"
+    subprocess.run([sys.executable, "-c", script], timeout=120, check=True, cwd=Path(__file__).parents[3])

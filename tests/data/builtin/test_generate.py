@@ -1,0 +1,93 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from offline_mbrl.data.behavior import stochastic, uniform
+from offline_mbrl.data.builtin import generate as generation
+from offline_mbrl.data.builtin.behaviors import load_behaviors
+from offline_mbrl.data.builtin.generate import Rows, generate, rollout_returns
+from offline_mbrl.simulation.simulator import Simulator
+from offline_mbrl.tasks import ROBOTS
+
+pytestmark = pytest.mark.medium  # it compiles
+
+HOPPER = ROBOTS["hopper"]
+
+
+def episode_ends(rows: Rows) -> Any:
+    return np.flatnonzero(rows.terminals | rows.timeouts)
+
+
+def test_rows_are_whole_episodes_end_to_end_and_the_last_one_is_cut() -> None:
+    rows = generate(HOPPER, uniform(HOPPER), 500, seed=3)
+    assert len(rows.rewards) == 500
+    jumps = np.flatnonzero((rows.next_observations[:-1] != rows.observations[1:]).any(-1))
+    np.testing.assert_array_equal(jumps, episode_ends(rows)[episode_ends(rows) < 499])
+    assert not rows.timeouts.any()
+    # A fresh hopper stands at 1.25 m within the reset noise.
+    starts = np.concatenate([[0], jumps + 1])
+    np.testing.assert_allclose(rows.observations[starts, 0], 1.25, atol=5e-3)
+    assert (rows.next_observations[rows.terminals, 1].__abs__() > 0.15).any()
+
+
+def test_short_episodes_are_not_over_represented() -> None:
+    """The rows are those of episodes 0, 1, 2, ... whichever finished first."""
+    rows, more = (generate(HOPPER, uniform(HOPPER), size, seed=3) for size in (400, 800))
+    np.testing.assert_array_equal(rows.observations, more.observations[:400])
+    np.testing.assert_array_equal(rows.terminals, more.terminals[:400])
+
+
+def test_without_cut_the_last_episode_ends() -> None:
+    cut, whole = (generate(HOPPER, uniform(HOPPER), 150, seed=1, cut=cut) for cut in (True, False))
+    assert len(cut.rewards) == 150 <= len(whole.rewards)
+    assert whole.terminals[-1]
+    np.testing.assert_array_equal(whole.actions[:150], cut.actions)
+
+
+def test_results_do_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = generate(HOPPER, uniform(HOPPER), 300, seed=5)
+    monkeypatch.setattr(
+        generation, "Simulator", lambda robot, envs, physics: Simulator(robot, envs, physics, threads=3)
+    )
+    again = generate(HOPPER, uniform(HOPPER), 300, seed=5)
+    np.testing.assert_array_equal(rows.next_observations, again.next_observations)
+    assert (rows.actions != generate(HOPPER, uniform(HOPPER), 300, seed=6).actions).any()
+
+
+def test_random_actions_fill_the_box_evenly() -> None:
+    actions = generate(HOPPER, uniform(HOPPER), 2000, seed=0).actions
+    np.testing.assert_allclose(actions.mean(0), 0, atol=0.06)
+    np.testing.assert_allclose(actions.var(0), 1 / 3, atol=0.03)
+
+
+def test_an_episode_that_reaches_the_horizon_times_out() -> None:
+    rows = generate(ROBOTS["halfcheetah"], uniform(ROBOTS["halfcheetah"]), 2500, seed=0)
+    np.testing.assert_array_equal(np.flatnonzero(rows.timeouts), [999, 1999])
+    assert not rows.terminals.any()
+
+
+def test_actions_have_the_actors_mean_and_spread() -> None:
+    mean, log_std = np.array([0.5, 0.0, -0.3]), np.array([-1.0, -2.0, -3.0])
+    layer = {"kernel": np.zeros((11, 6), np.float32), "bias": np.concatenate([mean, log_std]).astype(np.float32)}
+    actions = generate(HOPPER, stochastic({"MLP_0": {"Dense_0": layer}}), 2000, seed=0).actions
+    before = np.arctanh(actions)
+    np.testing.assert_allclose(before.mean(0), mean, atol=0.03)
+    np.testing.assert_allclose(before.std(0), np.exp(log_std), rtol=0.06)
+
+
+def test_returns_are_those_of_the_first_episodes() -> None:
+    returns = rollout_returns(HOPPER, uniform(HOPPER), 5, seed=2)
+    rows = generate(HOPPER, uniform(HOPPER), 1000, seed=2)
+    stops = episode_ends(rows)[:5] + 1
+    np.testing.assert_allclose(returns, [part.sum() for part in np.split(rows.rewards, stops)[:5]], rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "level"), [("hopper", 44.3), ("walker2d", 62.1), ("halfcheetah", 40.7)])
+def test_d4rls_own_policies_reach_the_level_of_d4rls_data(name: str, level: float) -> None:
+    behavior = load_behaviors(ROBOTS[name]).medium_behavior
+    scores = ROBOTS[name].normalized_score(rollout_returns(ROBOTS[name], behavior, 100, seed=0))
+    error = scores.std(ddof=1) / np.sqrt(len(scores))
+    # D4RL's own level is usually quoted to a tenth of a point.
+    assert abs(scores.mean() - level) < 2 * error + 0.5
