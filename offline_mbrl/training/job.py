@@ -8,12 +8,12 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
-from offline_mbrl.algorithms.presets import resolve
-from offline_mbrl.algorithms.registry import get_definition
 from offline_mbrl.config import Config, describe_first
+from offline_mbrl.data.d4rl.files import sha256
 from offline_mbrl.errors import UserError
 from offline_mbrl.storage import records
 from offline_mbrl.tasks import Physics, get_task
+from offline_mbrl.training.system import make_system
 
 Precision = Literal["default", "high", "highest"]
 """Precision of float32 matrix products (`jax.default_matmul_precision`): on NVIDIA `default` is TF32."""
@@ -41,6 +41,8 @@ class Job(Config):
     precision: Precision = "default"
     preset: str | None = Field(None, description="named alternative of the algorithm's presets")
     config: dict[str, Any] = Field(description="the resolved hyper-parameters")
+    algorithm_version: int = Field(1, description="raised in the package when a change moves the algorithm's numbers")
+    files: dict[str, str] = Field(default_factory=dict, description="SHA-256 of every file that a setting names")
 
     @model_validator(mode="after")
     def _periods_fit(self) -> "Job":
@@ -82,20 +84,41 @@ def make_job(
     Raises:
       UserError: an unknown name (the nearest is suggested) or a value of the wrong type or out of range.
     """
-    definition = get_definition(algorithm)
-    resolved = resolve(definition, get_task(task).name, preset, dict(overrides or {}))
-    config = resolved.config.model_dump(mode="json")
+    system = make_system(algorithm, get_task(task), steps, preset, overrides)
     fields = {
-        "algorithm": algorithm,
-        "task": task,
+        "algorithm": system.name,
+        "task": system.task.name,
         "preset": preset,
-        "steps": steps or resolved.steps,
-        "config": config,
+        "steps": system.steps,
+        "config": system.config.model_dump(mode="json"),
+        "algorithm_version": system.definition.version,
+        "files": file_digests(system.config, str(settings.get("source", ""))),
     }
     try:
         return Job.model_validate(fields | settings)
     except ValidationError as error:
         raise UserError(describe_first(error, "run")) from None
+
+
+def file_digests(config: Config, source: str) -> dict[str, str]:
+    """SHA-256 of the files that settings name, by setting: other content under the same name is another run.
+
+    Raises:
+      UserError: one of them cannot be read.
+    """
+    named = {name: value for name, value in config if isinstance(value, Path)}
+    kind, _, file = source.partition(":")
+    if kind in ("d4rl", "policy") and file:
+        named["source"] = Path(file).expanduser()
+    digests = {}
+    for name, path in named.items():
+        try:
+            digests[name] = sha256(path)
+        except OSError as error:
+            raise UserError(
+                f"cannot read {path}, which {name} names: {(error.strerror or str(error)).lower()}"
+            ) from error
+    return digests
 
 
 def claim(out: Path, job: Job) -> None:

@@ -31,11 +31,11 @@ def reevaluate(run: Path, episodes: int, physics: Physics | None, seed: int, pat
         raise UserError(f"{run / CHECKPOINTS} holds no checkpoint yet; train it first")
     simulator = Simulator(robot, len(job.seeds) * episodes, physics or job.physics)
     starts = reset_seeds(job.seeds, 2**31 + seed, episodes)
-    found = evaluate(partial(opened.program.act, opened.program.deploy(opened.state)), simulator, starts)
-    scores = robot.normalized_score(found.returns)
+    episodes_run = evaluate(partial(opened.program.act, opened.program.deploy(opened.state)), simulator, starts)
+    scores = robot.normalized_score(episodes_run.returns)
     rows = [
         (seed, row.mean(), row.std(ddof=1) if episodes > 1 else 0.0, row.min(), row.max(), lengths.mean())
-        for seed, row, lengths in zip(job.seeds, scores, found.lengths, strict=True)
+        for seed, row, lengths in zip(job.seeds, scores, episodes_run.lengths, strict=True)
     ]
     head = ("seed", "score", "std over episodes", "lowest", "highest", "steps")
     title = f"{job.algorithm} on {job.task}, step {opened.step}, {episodes} episodes, {physics or job.physics}"

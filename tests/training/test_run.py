@@ -20,7 +20,8 @@ from offline_mbrl.algorithms.algorithm import Algorithm, Definition
 from offline_mbrl.algorithms.systems.bc import BCState
 from offline_mbrl.errors import UserError
 from offline_mbrl.storage import records
-from offline_mbrl.training import run as run_module
+from offline_mbrl.training import system as system_module
+from offline_mbrl.training.experiment import lane_keys
 from offline_mbrl.training.job import Job, Paths, claim, make_job
 from offline_mbrl.training.run import CHECKPOINTS, open_run, run_job
 from offline_mbrl.types import Array, Data, Key, Metrics
@@ -131,8 +132,8 @@ def exploding(seed_to_break: Callable[[Key], Array]) -> Definition:
     def build(problem: Any, config: Any, steps: int) -> Algorithm:
         algorithm = base.build(problem, config, steps)
 
-        def init(key: Key, data: Data, ensemble: Any) -> tuple[BCState, Array, Array]:
-            return algorithm.init(key, data, ensemble), jnp.zeros((), jnp.int32), seed_to_break(key)
+        def init(key: Key, data: Data, pretrained: Any) -> tuple[BCState, Array, Array]:
+            return algorithm.init(key, data, pretrained), jnp.zeros((), jnp.int32), seed_to_break(key)
 
         def update(state: Any, batch: Any, key: Key) -> tuple[Any, Metrics]:
             inner, count, broken = state
@@ -151,13 +152,13 @@ def exploding(seed_to_break: Callable[[Key], Array]) -> Definition:
 
 
 def first_init_key() -> Array:
-    return jax.random.key_data(run_module._keys(make(seeds=(0,)), "init"))[0]
+    return jax.random.key_data(lane_keys((0,), "init"))[0]
 
 
 def test_a_diverged_seed_is_reported_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zero = first_init_key()
     definition = exploding(lambda key: (jax.random.key_data(key) == zero).all())
-    monkeypatch.setattr(run_module, "get_definition", lambda name: definition)
+    monkeypatch.setattr(system_module, "get_definition", lambda name: definition)
     out = tmp_path / "run"
     (diverged,) = run_job(make(), out, Paths())
     assert str(diverged) == "seed 0 diverged by step 30: actor_loss = nan; last good checkpoint: diverged/20"
@@ -172,7 +173,7 @@ def test_a_diverged_seed_is_reported_and_the_others_go_on(tmp_path: Path, monkey
 
 def test_a_run_whose_every_seed_diverges_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     definition = exploding(lambda key: jnp.asarray(True))
-    monkeypatch.setattr(run_module, "get_definition", lambda name: definition)
+    monkeypatch.setattr(system_module, "get_definition", lambda name: definition)
     with pytest.raises(UserError, match="every seed diverged: seed 0 diverged by step 30"):
         run_job(make(), tmp_path / "run", Paths())
     assert records.job_status(tmp_path / "run") == "unfinished"
