@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -154,6 +155,8 @@ def bellman_error(q: Array, residual: Array, target: Array, weight: float) -> Ar
       target: [B] y = r + gamma d min_j fbar_j(s', a').
       weight: w.
     """
+    chex.assert_equal_shape((q, residual))
+    chex.assert_shape(target, q.shape[1:])
     return ((1 - weight) * jnp.square(q - residual) + weight * jnp.square(q - target)).mean(axis=-1)
 
 
@@ -261,8 +264,8 @@ def update_temperature(game: Game, state: GameState, log_prob: Array) -> GameSta
     log_alpha = state.learner.log_alpha
     log_alpha = log_alpha.replace(params=jnp.where(state.step == game.warm_steps, 0.0, log_alpha.params))
     grad = jax.grad(sac.temperature_loss)(log_alpha.params, log_prob, game.agent.target_entropy)
-    moved = log_alpha.step(grad, game.agent.temperature_optimizer)
-    return state.replace(learner=state.learner.replace(log_alpha=moved))
+    log_alpha = log_alpha.step(grad, game.agent.temperature_optimizer)
+    return state.replace(learner=state.learner.replace(log_alpha=log_alpha))
 
 
 def update_actor(

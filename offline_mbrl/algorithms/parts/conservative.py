@@ -11,6 +11,7 @@ its Bellman error; w is 1, or learned as the multiplier of the constraint beta C
 import math
 from typing import Literal, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -87,6 +88,7 @@ def soft_maximum(config: ConservativeConfig, q: Array, log_density: Array) -> Ar
 
     A group is the J G proposals of a state, the G of a repeat, or all J G B, as `lse_group` says.
     """
+    chex.assert_shape(log_density, q.shape[1:])
     axes, temperature = _AXES[config.lse_group], config.conservative_temperature
     total = jax.nn.logsumexp((q - log_density) / temperature, axis=axes)
     count = math.prod(q.shape[axis] for axis in axes) if config.centered else 1
@@ -114,6 +116,7 @@ def critic_loss(
     The metric `gap` is E[Q(s, pi)] - E_data[Q], whose sign tells whether beta is large enough.
     """
     q = sac.q_values(agent, critic, batch.obs, batch.action)
+    chex.assert_shape(target, q.shape[1:])
     obs = jnp.broadcast_to(proposals.obs, (*proposals.log_density.shape, proposals.obs.shape[-1]))
     q_proposed = sac.q_values(agent, critic, obs, proposals.action)
     term = conservative_term(config, q_proposed, proposals.log_density, q[:, :real_rows])
@@ -140,8 +143,8 @@ def update_weight(config: ConservativeConfig, log_weight: TrainState, term: Arra
     The clamp is a projection: a clamp inside exp() has no gradient beyond it, and w would never come down again.
     """
     gradient = -jnp.exp(log_weight.params) * (config.conservative_weight * term - config.threshold)
-    moved = log_weight.step(gradient, weight_optimizer(config))
-    return moved.replace(params=jnp.minimum(moved.params, math.log(config.weight_max)))
+    log_weight = log_weight.step(gradient, weight_optimizer(config))
+    return log_weight.replace(params=jnp.minimum(log_weight.params, jnp.log(config.weight_max)))
 
 
 def update_critic(

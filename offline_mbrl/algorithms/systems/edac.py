@@ -9,6 +9,9 @@ Soft actor-critic whose value is the minimum of N critics, N large enough that t
 SAC-N is the configuration with eta = 0.
 """
 
+from functools import partial
+
+import chex
 import jax
 import jax.numpy as jnp
 from pydantic import Field
@@ -65,38 +68,52 @@ def values_and_directions(agent: SAC, critic: Params, obs: Array, action: Array)
 def critic_loss(
     agent: SAC, critic: Params, batch: Transition, target: Array, diversity_weight: float
 ) -> tuple[Array, Metrics]:
-    """sum_i mean_b (Q_i(s_b, a_b) - y_b)^2 + eta ES."""
+    """sum_i mean_b (Q_i(s_b, a_b) - y_b)^2 + eta ES, for y [B]."""
     q, directions = values_and_directions(agent, critic, batch.obs, batch.action)
+    chex.assert_shape(target, q.shape[1:])
     error = jnp.square(q - target).mean(axis=-1).sum()
     shared = similarity(directions)
     metrics = {"critic_loss": error, "similarity": shared, "q": q.mean(), "q_std": q.std(axis=0).mean()}
     return error + diversity_weight * shared, metrics | {"target": target.mean()}
 
 
+def init(agent: SAC, key: Key, data: Data, ensemble: Ensemble | None) -> SACState:
+    """A fresh actor-critic."""
+    return sac.init(agent, key)
+
+
+def sample(agent: SAC, state: SACState, data: Data, key: Key) -> Transition:
+    """Rows of the data."""
+    return sample_rows(data.transitions, key, agent.config.batch_size)
+
+
+def update(
+    agent: SAC, diversity_weight: float, state: SACState, batch: Transition, key: Key
+) -> tuple[SACState, Metrics]:
+    """Critics, then actor and temperature, then targets: SAC's step with EDAC's loss of the critics."""
+    target = sac.bellman_target(agent, state, batch, stream(key, "target"))
+    state, critic_metrics = sac.update_critic(
+        agent, state, lambda critic: critic_loss(agent, critic, batch, target, diversity_weight)
+    )
+    state, actor_metrics = sac.update_actor(agent, state, batch.obs, stream(key, "actor"))
+    return sac.update_target(agent, state), critic_metrics | actor_metrics
+
+
+def act(agent: SAC, state: SACState, obs: Array, key: Key, deterministic: bool) -> Array:
+    """The actor's action."""
+    return sac.act(agent, state.actor.params, obs, key, deterministic)
+
+
+def is_zero(weight: float) -> bool:
+    """Whether a weight is the number 0; one that is traced may turn out to be anything."""
+    return isinstance(weight, float | int) and weight == 0
+
+
 def build(problem: Problem, config: EDACConfig, steps: int) -> Algorithm:
     """EDAC's functions for a run of `steps` gradient steps; SAC-N's where the diversity has no weight."""
-    agent = sac.make(problem, config, steps)
-
-    def init(key: Key, data: Data, ensemble: Ensemble | None) -> SACState:
-        return sac.init(agent, key)
-
-    def sample(state: SACState, data: Data, key: Key) -> Transition:
-        return sample_rows(data.transitions, key, config.batch_size)
-
-    def update(state: SACState, batch: Transition, key: Key) -> tuple[SACState, Metrics]:
-        if config.diversity_weight == 0:
-            return sac.update(agent, state, batch, key)
-        y = sac.bellman_target(agent, state, batch, stream(key, "target"))
-        state, metrics = sac.update_critic(
-            agent, state, lambda critic: critic_loss(agent, critic, batch, y, config.diversity_weight)
-        )
-        state, moved = sac.update_actor(agent, state, batch.obs, stream(key, "actor"))
-        return sac.update_target(agent, state), metrics | moved
-
-    def act(state: SACState, obs: Array, key: Key, deterministic: bool) -> Array:
-        return sac.act(agent, state.actor.params, obs, key, deterministic)
-
-    return Algorithm(init, sample, update, act)
+    agent, eta = sac.make(problem, config, steps), config.diversity_weight
+    step = partial(sac.update, agent) if is_zero(eta) else partial(update, agent, eta)
+    return Algorithm(partial(init, agent), partial(sample, agent), step, partial(act, agent))
 
 
 DEFINITION = Definition(
