@@ -18,7 +18,7 @@ def list_algorithms() -> str:
 
 
 def _kind(definition: Definition) -> str:
-    return "model-free" if definition.ensemble(definition.config()) is None else "model-based"
+    return "model-free" if not definition.uses_model(definition.config()) else "model-based"
 
 
 def describe_algorithm(name: str, task: str | None = None) -> str:

@@ -31,7 +31,7 @@ from offline_mbrl.training.system import System
 from offline_mbrl.types import Data, Key
 
 Floats = NDArray[np.float32]
-NumPyPolicy = Callable[[ArrayLike], Floats]
+NumPyPolicy = Callable[[Floats], NDArray[np.floating]]
 """Observations [d] or [B, d] -> actions [m] or [B, m]."""
 
 
@@ -92,7 +92,7 @@ def numpy_policy(act: Act, state: State, deterministic: bool, key: int) -> NumPy
 
     count = 0
 
-    def policy(obs: ArrayLike) -> Floats:
+    def policy(obs: ArrayLike) -> NDArray[np.floating]:
         nonlocal count
         rows = np.asarray(obs, np.float32)
         action = batched(jnp.atleast_2d(rows), jax.random.fold_in(jax.random.key(key), count))

@@ -13,8 +13,10 @@ from offline_mbrl.algorithms.parts.reward_model import RewardConfig, RewardRange
 from offline_mbrl.algorithms.parts.sac import SAC, SACConfig
 from offline_mbrl.algorithms.systems import armor, bc, cql, crop, edac, iql, morel, rambo
 from offline_mbrl.algorithms.systems.combo import COMBOConfig, propose
-from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, init_layers, init_weights
+from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian
+from offline_mbrl.dynamics.models.gaussian import init_weights
 from offline_mbrl.keys import stream
+from offline_mbrl.nn.layers import init_layers
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.types import Array, Key, Problem, Transition
 

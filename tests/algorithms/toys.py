@@ -13,8 +13,10 @@ from offline_mbrl.algorithms.algorithm import Act, Algorithm, State
 from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState, empty_ring
 from offline_mbrl.algorithms.parts.sac import SAC
-from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, Layer, Weights, init_weights
+from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.dynamics.models.gaussian import GaussianConfig, Weights, init_weights
 from offline_mbrl.keys import stream
+from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.networks import Params
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.training.loop import advance_seed
@@ -96,7 +98,7 @@ def linear_world(
     return Ensemble(weights, identity(inputs), jnp.asarray(range(members) if elites is None else elites, jnp.int32))
 
 
-def untrained_world(config: EnsembleConfig, obs_dim: int, action_dim: int, key: Key = KEY) -> Ensemble:
+def untrained_world(config: GaussianConfig, obs_dim: int, action_dim: int, key: Key = KEY) -> Ensemble:
     """An ensemble as it is before its fit; the first members are elites."""
     weights = init_weights(config, obs_dim, action_dim, key)
     return Ensemble(weights, identity(obs_dim + action_dim), jnp.arange(config.elites, dtype=jnp.int32))

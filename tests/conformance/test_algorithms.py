@@ -16,7 +16,8 @@ import pytest
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition, State
 from offline_mbrl.algorithms.registry import definitions, get_definition
 from offline_mbrl.dynamics import fit
-from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, init_weights
+from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.dynamics.models.gaussian import GaussianConfig, init_weights
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.storage.checkpoint import Checkpoints
@@ -86,7 +87,7 @@ class Case(NamedTuple):
     definition: Definition
     algorithm: Algorithm
     program: Program
-    dynamics: EnsembleConfig | None
+    dynamics: GaussianConfig | None
 
     def ensembles(self, seeds: tuple[int, ...]) -> Ensemble | None:
         """Untrained ensembles [seeds], each its seed's own."""
@@ -113,7 +114,7 @@ def keys(seeds: tuple[int, ...], purpose: str) -> Key:
 
 
 @cache
-def untrained_fit(config: EnsembleConfig) -> Any:
+def untrained_fit(config: GaussianConfig) -> Any:
     def make(key: Key) -> Ensemble:
         weights = init_weights(config, OBS_DIM, ACTION_DIM, key)
         scaler = Normalizer.fit(fit.inputs(DATA.transitions))
@@ -122,7 +123,7 @@ def untrained_fit(config: EnsembleConfig) -> Any:
     return jax.jit(jax.vmap(make))
 
 
-def untrained(config: EnsembleConfig, keys: Key) -> Ensemble:
+def untrained(config: GaussianConfig, keys: Key) -> Ensemble:
     ensembles: Ensemble = untrained_fit(config)(keys)
     return ensembles
 

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.algorithms.parts.sac import SAC, SACState
-from offline_mbrl.config import Config
+from offline_mbrl.config import Config, Number
 from offline_mbrl.nn.networks import Params, tanh_gaussian
 from offline_mbrl.nn.train_state import TrainState
 from offline_mbrl.types import Array, Key, Metrics, Transition
@@ -32,9 +32,9 @@ _AXES: dict[Group, tuple[int, ...]] = {"state": (1, 2), "kinds": (2,), "batch": 
 class ConservativeConfig(Config):
     """The conservative term: its proposals, its log-sum-exp and its weight."""
 
-    conservative_weight: float = Field(5.0, ge=0, le=1000, description="beta, weight of the conservative term")
+    conservative_weight: Number = Field(5.0, ge=0, le=1000, description="beta, weight of the conservative term")
     action_samples: int = Field(10, ge=1, description="proposed actions of each kind for each state")
-    conservative_temperature: float = Field(1.0, gt=0, description="T of the log-sum-exp")
+    conservative_temperature: Number = Field(1.0, gt=0, description="T of the log-sum-exp")
     lse_group: Group = Field(
         "state",
         description="what one log-sum-exp runs over: all proposals of a state (30-way), "
@@ -45,9 +45,9 @@ class ConservativeConfig(Config):
         True, description="subtract log n from a log-sum-exp of n terms; matters to a threshold only"
     )
     weighting: Literal["fixed", "learned"] = Field("fixed", description="w = 1, or w learned against the threshold")
-    threshold: float = Field(5.0, description="what beta C is held to when w is learned")
-    weight_max: float = Field(1e6, gt=0, description="upper clamp of the learned w")
-    weight_lr: float = Field(3e-4, gt=0, description="Adam rate of the learned log w")
+    threshold: Number = Field(5.0, description="what beta C is held to when w is learned")
+    weight_max: Number = Field(1e6, gt=0, description="upper clamp of the learned w")
+    weight_lr: Number = Field(3e-4, gt=0, description="Adam rate of the learned log w")
 
 
 class Draws(NamedTuple):

@@ -9,6 +9,7 @@ policy visit inside M. M and the critics make the policy look bad relative to th
     E_D(M)   = mean_D [ -log P_M(s'|s,a) + (R_M(s,a) - r)^2 / V_max^2 ].
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +21,8 @@ import optax
 from flax import struct
 from pydantic import Field, model_validator
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition, sample_rows, sample_starts
-from offline_mbrl.algorithms.parts import adversarial, sac
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows, sample_starts
+from offline_mbrl.algorithms.parts import adversarial, branched, sac
 from offline_mbrl.algorithms.parts.adversarial import AdversarialConfig, Game, GameState, Pessimism
 from offline_mbrl.algorithms.parts.walk import (
     Walk,
@@ -32,35 +33,39 @@ from offline_mbrl.algorithms.parts.walk import (
     reward_error,
     transition_error,
 )
+from offline_mbrl.config import Number
 from offline_mbrl.dynamics import ring
-from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, Gaussian, Layer, members
+from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian
+from offline_mbrl.dynamics.models.gaussian import GaussianConfig
 from offline_mbrl.dynamics.ring import Ring
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.nn import weights as policies
+from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.networks import GaussianActor, Params, apply, tanh_gaussian
+from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
-ONE_MODEL = EnsembleConfig(members=1, elites=1, max_epochs=100)
+ONE_MODEL = GaussianConfig(members=1, elites=1, max_epochs=100)
 
 
 class ARMORConfig(AdversarialConfig):
     """What ARMOR adds to the game."""
 
-    bellman_weight: float = Field(4.0, ge=0, description="beta, weight of the Bellman and model errors")
+    bellman_weight: Number = Field(4.0, ge=0, description="beta, weight of the Bellman and model errors")
     model: Literal["adversarial", "fixed", "off"] = Field(
         "adversarial", description="M plays; M stays as fitted; or logged tuples and actions take its place (ATAC)"
     )
-    model_weight: float = Field(1.0, ge=0, description="lambda, weight of the model's error on the data within beta")
-    model_gradient_norm: float = Field(100.0, gt=0, description="global norm that M's gradient is clipped to")
-    value_scale: float = Field(0.1, gt=0, description="V_max, the unit of M's reward error, in the data's own unit")
+    model_weight: Number = Field(1.0, ge=0, description="lambda, weight of the model's error on the data within beta")
+    model_gradient_norm: Number = Field(100.0, gt=0, description="global norm that M's gradient is clipped to")
+    value_scale: Number = Field(0.1, gt=0, description="V_max, the unit of M's reward error, in the data's own unit")
     reference: Literal["behavior", "file", "none"] = Field(
         "behavior", description="pi_ref: the cloned policy of the warm start, one from a file, or no comparison"
     )
     reference_file: Path | None = Field(None, description="weights of pi_ref, as `nn.weights.save` writes them")
     horizon: int = Field(5, ge=1, le=1000, description="H, steps between resets of the states inside M")
     capacity: int = Field(250_000, ge=1, description="pairs that D_model holds")
-    dynamics: EnsembleConfig = Field(ONE_MODEL, description="M's network and its fit before the game; its best member")
+    dynamics: GaussianConfig = Field(ONE_MODEL, description="M's network and its fit before the game; its best member")
 
     @property
     def walkers(self) -> int:
@@ -171,7 +176,7 @@ def step_inside(armor: ARMOR, state: ARMORState, world: World, key: Key) -> Worl
 def init_world(armor: ARMOR, ensemble: Ensemble, data: Data, key: Key) -> World:
     """M as fitted, every policy at the same data states, and no pairs."""
     config, problem = armor.config, armor.problem
-    model = ensemble.replace(weights=members(ensemble.weights, ensemble.elites[:1]), elites=jnp.zeros(1, jnp.int32))
+    model = ensemble.replace(weights=ensemble.weights.members(ensemble.elites[:1]), elites=jnp.zeros(1, jnp.int32))
     obs = sample_rows(data.transitions, stream(key, "walk_starts"), config.batch_size).obs
     return World(
         model=model,
@@ -181,7 +186,7 @@ def init_world(armor: ARMOR, ensemble: Ensemble, data: Data, key: Key) -> World:
     )
 
 
-def init(armor: ARMOR, key: Key, data: Data, ensemble: Ensemble | None) -> ARMORState:
+def init(armor: ARMOR, key: Key, data: Data, pretrained: Pretrained) -> ARMORState:
     """Fresh players, the reference as it begins, and a world that one step of each policy was taken in."""
     config = armor.config
     starts = sample_starts(data, stream(key, "starts"), adversarial.STARTS) if config.reference == "none" else None
@@ -191,8 +196,9 @@ def init(armor: ARMOR, key: Key, data: Data, ensemble: Ensemble | None) -> ARMOR
     state = ARMORState(players, None, jax.tree.map(jnp.copy, reference))
     if config.model == "off":
         return state
-    assert ensemble is not None, "ARMOR needs a fitted model"
-    return state.replace(world=step_inside(armor, state, init_world(armor, ensemble, data, key), key))
+    return state.replace(
+        world=step_inside(armor, state, init_world(armor, pretrained["dynamics"].ensemble, data, key), key)
+    )
 
 
 def sample(armor: ARMOR, state: ARMORState, data: Data, key: Key) -> ARMORBatch:
@@ -226,7 +232,7 @@ def tuples(
         return batch.real, jnp.zeros(()), {}
     obs, action = pairs(batch)
     model, count = state.world.model, batch.real.reward.shape[0]
-    gaussian = predict_one(model.replace(weights=model.weights._replace(layers=layers)), obs, action)
+    gaussian = predict_one(model.replace(weights=model.weights.with_layers(layers)), obs, action)
     error, metrics = model_error(armor, Gaussian(gaussian.mean[:count], gaussian.std[:count]), batch.real)
     noise = jax.random.normal(stream(key, "noise"), obs.shape)
     return imagine(armor.problem, gaussian, obs, action, noise), error, metrics
@@ -281,7 +287,7 @@ def update_model(armor: ARMOR, world: World, grads: tuple[Layer, ...]) -> World:
     """One step of M's layers; the bounds of its log-variance keep their fitted values."""
     weights = world.model.weights
     updates, opt_state = armor.world_optimizer.update(grads, world.opt_state, weights.layers)
-    weights = weights._replace(layers=optax.apply_updates(weights.layers, updates))
+    weights = weights.with_layers(optax.apply_updates(weights.layers, updates))
     return world.replace(model=world.model.replace(weights=weights), opt_state=opt_state)
 
 
@@ -324,6 +330,11 @@ def build(problem: Problem, config: ARMORConfig, steps: int) -> Algorithm:
     return Algorithm(partial(init, armor), partial(sample, armor), partial(update, armor), partial(act, armor))
 
 
+def pretraining(problem: Problem, config: ARMORConfig, steps: int) -> Mapping[str, Pretraining]:
+    """M, unless the model is off."""
+    return {} if config.model == "off" else branched.dynamics(problem, config, steps)
+
+
 DEFINITION = Definition(
     name="armor",
     title="Adversarial Model for Offline Reinforcement Learning",
@@ -332,7 +343,7 @@ DEFINITION = Definition(
     "L = E[f(s,pi) - f(s,pi_ref)]",
     config=ARMORConfig,
     build=build,
-    ensemble=lambda config: None if config.model == "off" else config.dynamics,
+    pretraining=pretraining,
     deviations=(
         "There is no public code; what Algorithm 1 leaves open follows ATAC's code (rates, networks, projection, "
         "entropy floor, warm start) or is our choice and marked so in the presets.",

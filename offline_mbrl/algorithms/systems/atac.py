@@ -13,10 +13,9 @@ from typing import Literal
 import jax
 from pydantic import Field
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition, sample_rows, sample_starts
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows, sample_starts
 from offline_mbrl.algorithms.parts import adversarial, sac
 from offline_mbrl.algorithms.parts.adversarial import AdversarialConfig, Game, GameState, Pessimism
-from offline_mbrl.dynamics.ensemble import Ensemble
 from offline_mbrl.keys import stream
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
@@ -42,7 +41,7 @@ def make(problem: Problem, config: ATACConfig, steps: int) -> ATAC:
     return ATAC(config, adversarial.make(problem, config, steps))
 
 
-def init(atac: ATAC, key: Key, data: Data, ensemble: Ensemble | None) -> GameState:
+def init(atac: ATAC, key: Key, data: Data, pretrained: Pretrained) -> GameState:
     """Fresh players, with start states of the data where the pessimism is absolute."""
     absolute = atac.config.pessimism == "absolute"
     starts = sample_starts(data, stream(key, "starts"), adversarial.STARTS) if absolute else None

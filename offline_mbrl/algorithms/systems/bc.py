@@ -18,9 +18,8 @@ import optax
 from flax import struct
 from pydantic import Field
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition
-from offline_mbrl.config import Config
-from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained
+from offline_mbrl.config import Config, Number
 from offline_mbrl.keys import indices
 from offline_mbrl.nn.networks import (
     DeterministicActor,
@@ -41,7 +40,7 @@ class BCConfig(Config):
     policy: Literal["deterministic", "gaussian"] = Field("deterministic", description="form of the policy and its loss")
     best_share: float = Field(1.0, gt=0, le=1, description="share of rows cloned, those of the best episodes first")
     hidden: tuple[int, ...] = Field((256, 256), description="widths of the hidden layers")
-    learning_rate: float = Field(3e-4, gt=0, description="Adam rate")
+    learning_rate: Number = Field(3e-4, gt=0, description="Adam rate")
     batch_size: int = Field(256, ge=1, description="rows of one gradient step")
 
 
@@ -74,7 +73,7 @@ def best_rows(episode_return: Array, share: float) -> Array:
     return jnp.argsort(-episode_return, stable=True)[:count].astype(jnp.int32)
 
 
-def init(bc: BC, key: Key, data: Data, ensemble: Ensemble | None) -> BCState:
+def init(bc: BC, key: Key, data: Data, pretrained: Pretrained) -> BCState:
     """A fresh policy, and the rows that it will imitate."""
     params = init_params(bc.actor, key, bc.problem.obs_dim)
     return BCState(TrainState.create(params, bc.optimizer), best_rows(data.episode_return, bc.config.best_share))

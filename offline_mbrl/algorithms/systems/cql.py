@@ -15,11 +15,11 @@ import jax.numpy as jnp
 from flax import struct
 from pydantic import Field
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition, sample_rows
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows
 from offline_mbrl.algorithms.parts import conservative, sac
 from offline_mbrl.algorithms.parts.conservative import ConservativeConfig, Proposals
 from offline_mbrl.algorithms.parts.sac import SAC, SACConfig, SACState
-from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.config import Number
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import Params, action_log_prob, tanh_gaussian
 from offline_mbrl.nn.train_state import TrainState
@@ -31,7 +31,7 @@ class CQLConfig(ConservativeConfig, SACConfig):
 
     hidden: tuple[int, ...] = Field((256, 256, 256), description="widths of the actor's and critics' hidden layers")
     actor_lr_decay: bool = Field(False, description="cosine decay of the actor's rate to 0 over the run")
-    temperature_max: float | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
+    temperature_max: Number | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
     entropy_in_target: bool = Field(False, description="subtract alpha log pi in the Bellman target")
     warm_start: float = Field(0.04, ge=0, le=1, description="share of the run in which the actor clones the data")
 
@@ -58,7 +58,7 @@ def make(problem: Problem, config: CQLConfig, steps: int) -> CQL:
     return CQL(config, sac.make(problem, config, steps), int(config.warm_start * steps))
 
 
-def init(cql: CQL, key: Key, data: Data, ensemble: Ensemble | None) -> CQLState:
+def init(cql: CQL, key: Key, data: Data, pretrained: Pretrained) -> CQLState:
     """A fresh actor-critic, w = 1 and no step taken."""
     return CQLState(sac.init(cql.agent, key), conservative.init_weight(cql.config), jnp.zeros((), jnp.int32))
 

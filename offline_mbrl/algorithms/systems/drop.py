@@ -23,11 +23,10 @@ import optax
 from flax import struct
 from pydantic import Field
 
-from offline_mbrl.algorithms.algorithm import Act, Algorithm, Definition, sample_starts
+from offline_mbrl.algorithms.algorithm import Act, Algorithm, Definition, Pretrained, sample_starts
 from offline_mbrl.algorithms.parts.ascent import Score, ascend
 from offline_mbrl.algorithms.parts.subsets import order_key, subset_of, subset_thresholds
-from offline_mbrl.config import Config
-from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.config import Config, Number
 from offline_mbrl.keys import indices, stream
 from offline_mbrl.nn.networks import (
     GaussianActor,
@@ -50,25 +49,25 @@ Variant = Literal["best", "grad", "best-ada", "grad-ada"]
 class DROPConfig(Config):
     """Hyper-parameters of DROP."""
 
-    discount: float = Field(0.99, ge=0, lt=1, description="gamma, the discount factor")
-    tau: float = Field(0.005, gt=0, le=1, description="Polyak step of the target scores")
+    discount: Number = Field(0.99, ge=0, lt=1, description="gamma, the discount factor")
+    tau: Number = Field(0.005, gt=0, le=1, description="Polyak step of the target scores")
     batch_size: int = Field(256, ge=1, description="rows of one gradient step")
     hidden: tuple[int, ...] = Field((256, 256), description="widths of the policy's and scores' hidden layers")
     critics: int = Field(2, ge=1, description="score networks whose minimum is the score")
-    learning_rate: float = Field(3e-4, gt=0, description="Adam rate of policy, scores and embeddings")
+    learning_rate: Number = Field(3e-4, gt=0, description="Adam rate of policy, scores and embeddings")
     subsets: int = Field(100, ge=1, description="N, subsets of the episodes")
     grouping: Literal["return", "random"] = Field("return", description="episodes ranked by return, or at random")
     embedding_dim: int = Field(5, ge=1, description="dimension of z, which lies in [-1, 1]")
-    multiplier: float | None = Field(None, ge=0, description="fixed weight nu of R, 0 for none; learned when absent")
-    multiplier_lr: float = Field(1e-3, gt=0, description="step of the learned nu")
-    slack: float = Field(0.0, description="eta, the R that is allowed, in units of the largest |reward|")
+    multiplier: Number | None = Field(None, ge=0, description="fixed weight nu of R, 0 for none; learned when absent")
+    multiplier_lr: Number = Field(1e-3, gt=0, description="step of the learned nu")
+    slack: Number = Field(0.0, description="eta, the R that is allowed, in units of the largest |reward|")
     regularize_embedding: bool = Field(True, description="R moves the embeddings too, through f(s, a, z_n)")
     prior: Literal["ascent", "uniform"] = Field("ascent", description="mu: where the scores lead from z_n, or the box")
     ascent_steps: int = Field(5, ge=0, description="steps of mu's ascent")
-    ascent_size: float = Field(0.1, gt=0, description="length of one of them")
+    ascent_size: Number = Field(0.1, gt=0, description="length of one of them")
     variant: Variant = Field("grad-ada", description="the search that `act` makes; all four are scored")
     search_steps: int = Field(10, ge=0, description="J, steps of the search at test time")
-    search_size: float = Field(0.05, gt=0, description="rho, length of one of them")
+    search_size: Number = Field(0.05, gt=0, description="rho, length of one of them")
 
 
 class Networks(NamedTuple):
@@ -179,7 +178,7 @@ def row_keys(config: DROPConfig, episode_return: Array, salt: Array) -> Array:
     return order_key(episode_return, salt if config.grouping == "random" else None)
 
 
-def init(drop: DROP, key: Key, data: Data, ensemble: Ensemble | None) -> DROPState:
+def init(drop: DROP, key: Key, data: Data, pretrained: Pretrained) -> DROPState:
     """Fresh networks, the data cut into subsets, and the embeddings that Best and Grad would act with now."""
     config, networks, salt = drop.config, init_networks(drop, key), jax.random.bits(stream(key, "salt"))
     keys = row_keys(config, data.episode_return, salt)

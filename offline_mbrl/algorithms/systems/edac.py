@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 from pydantic import Field
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition, sample_rows
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows
 from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.algorithms.parts.sac import SAC, SACConfig, SACState
-from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.config import Number
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import Params, apply, map_critics, one_of
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
@@ -32,12 +32,12 @@ class EDACConfig(SACConfig):
     """What EDAC adds to soft actor-critic, and the constants of its official code."""
 
     critics: int = Field(10, ge=2, le=2000, description="N, critics whose minimum is the value")
-    diversity_weight: float = Field(1.0, ge=0, description="eta, weight of the gradient diversity; 0 is SAC-N")
+    diversity_weight: Number = Field(1.0, ge=0, description="eta, weight of the gradient diversity; 0 is SAC-N")
     hidden: tuple[int, ...] = Field((256, 256, 256), description="widths of the actor's and critics' hidden layers")
-    actor_lr: float = Field(3e-4, gt=0, description="Adam rate of the actor")
+    actor_lr: Number = Field(3e-4, gt=0, description="Adam rate of the actor")
     actor_lr_decay: bool = Field(False, description="cosine decay of the actor's rate to 0 over the run")
-    temperature_lr: float = Field(3e-4, gt=0, description="Adam rate of log alpha")
-    temperature_max: float | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
+    temperature_lr: Number = Field(3e-4, gt=0, description="Adam rate of log alpha")
+    temperature_max: Number | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
 
 
 def unit(gradient: Array) -> Array:
@@ -77,7 +77,7 @@ def critic_loss(
     return error + diversity_weight * shared, metrics | {"target": target.mean()}
 
 
-def init(agent: SAC, key: Key, data: Data, ensemble: Ensemble | None) -> SACState:
+def init(agent: SAC, key: Key, data: Data, pretrained: Pretrained) -> SACState:
     """A fresh actor-critic."""
     return sac.init(agent, key)
 

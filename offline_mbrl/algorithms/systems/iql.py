@@ -20,9 +20,8 @@ import optax
 from flax import struct
 from pydantic import Field
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition, sample_rows
-from offline_mbrl.config import Config
-from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows
+from offline_mbrl.config import Config, Number
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import ACTION_MARGIN, MLP, Params, apply, critic_ensemble, init_params, orthogonal
 from offline_mbrl.nn.train_state import TrainState, cosine_adam, polyak
@@ -35,18 +34,18 @@ LOG_STD_BOUNDS = (-5.0, 2.0)
 class IQLConfig(Config):
     """Hyper-parameters of IQL; the defaults are those of its official code on the MuJoCo tasks."""
 
-    discount: float = Field(0.99, ge=0, lt=1, description="gamma, the discount factor")
-    tau: float = Field(0.005, gt=0, le=1, description="Polyak step of the target critics")
+    discount: Number = Field(0.99, ge=0, lt=1, description="gamma, the discount factor")
+    tau: Number = Field(0.005, gt=0, le=1, description="Polyak step of the target critics")
     batch_size: int = Field(256, ge=1, description="rows of one gradient step")
     hidden: tuple[int, ...] = Field((256, 256), description="widths of all hidden layers")
-    actor_lr: float = Field(3e-4, gt=0, description="Adam rate of the actor")
+    actor_lr: Number = Field(3e-4, gt=0, description="Adam rate of the actor")
     actor_lr_decay: bool = Field(True, description="cosine decay of the actor's rate to 0 over the run")
-    critic_lr: float = Field(3e-4, gt=0, description="Adam rate of the critics")
-    value_lr: float = Field(3e-4, gt=0, description="Adam rate of V")
-    expectile: float = Field(0.7, gt=0, lt=1, description="tau of the paper, the expectile that V is")
-    inverse_temperature: float = Field(3.0, ge=0, description="beta, how much the advantage weighs; 0 is cloning")
-    weight_max: float = Field(100.0, gt=0, description="upper clip of the exponentiated advantage")
-    return_range: float | None = Field(
+    critic_lr: Number = Field(3e-4, gt=0, description="Adam rate of the critics")
+    value_lr: Number = Field(3e-4, gt=0, description="Adam rate of V")
+    expectile: Number = Field(0.7, gt=0, lt=1, description="tau of the paper, the expectile that V is")
+    inverse_temperature: Number = Field(3.0, ge=0, description="beta, how much the advantage weighs; 0 is cloning")
+    weight_max: Number = Field(100.0, gt=0, description="upper clip of the exponentiated advantage")
+    return_range: Number | None = Field(
         1000.0, gt=0, description="rewards are scaled so that episode returns span this; not scaled when absent"
     )
 
@@ -108,7 +107,7 @@ def reward_scale(episode_return: Array, span: float | None) -> Array:
     return jnp.ones(()) if span is None else jnp.where(width > 0, span / jnp.where(width > 0, width, 1.0), 1.0)
 
 
-def init(iql: IQL, key: Key, data: Data, ensemble: Ensemble | None) -> IQLState:
+def init(iql: IQL, key: Key, data: Data, pretrained: Pretrained) -> IQLState:
     """Fresh networks, targets that start as the critics, and the scale of the data's rewards."""
     obs_dim, action_dim = iql.problem.obs_dim, iql.problem.action_dim
     critic = init_params(iql.critic, stream(key, "critic"), obs_dim, action_dim)

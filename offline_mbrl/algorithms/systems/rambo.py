@@ -41,7 +41,7 @@ TINY = 1e-6
 class RAMBOEnsembleConfig(GaussianConfig):
     """The ensemble of the official code, on z-scored observations."""
 
-    learning_rate: float = Field(3e-4, gt=0, description="Adam rate, one optimizer for all members")
+    learning_rate: Number = Field(3e-4, gt=0, description="Adam rate, one optimizer for all members")
     logvar_init: tuple[float, float] = Field((-6.0, 1.0), description="initial bounds of the log-variance")
     logvar_penalty: float = Field(0.001, ge=0, description="weight of sum(max) - sum(min) of the bounds in the loss")
     holdout_ratio: float = Field(0.1, gt=0, lt=1, description="share of rows held out")

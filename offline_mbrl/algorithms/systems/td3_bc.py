@@ -17,9 +17,8 @@ import optax
 from flax import struct
 from pydantic import Field
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition, sample_rows
-from offline_mbrl.config import Config
-from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows
+from offline_mbrl.config import Config, Number
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import DeterministicActor, Params, apply, critic_ensemble, init_params, one_of
 from offline_mbrl.nn.normalizer import Normalizer
@@ -33,16 +32,16 @@ STD_MARGIN = 1e-3
 class TD3BCConfig(Config):
     """Hyper-parameters of TD3+BC; the defaults are those of its official code, the same on every task."""
 
-    discount: float = Field(0.99, ge=0, lt=1, description="gamma, the discount factor")
-    tau: float = Field(0.005, gt=0, le=1, description="Polyak step of the targets, taken with the actor's steps")
+    discount: Number = Field(0.99, ge=0, lt=1, description="gamma, the discount factor")
+    tau: Number = Field(0.005, gt=0, le=1, description="Polyak step of the targets, taken with the actor's steps")
     batch_size: int = Field(256, ge=1, description="rows of one critic step")
     hidden: tuple[int, ...] = Field((256, 256), description="widths of the actor's and critics' hidden layers")
-    actor_lr: float = Field(3e-4, gt=0, description="Adam rate of the actor")
-    critic_lr: float = Field(3e-4, gt=0, description="Adam rate of the critics")
+    actor_lr: Number = Field(3e-4, gt=0, description="Adam rate of the actor")
+    critic_lr: Number = Field(3e-4, gt=0, description="Adam rate of the critics")
     actor_every: int = Field(2, ge=1, description="critic steps for one of the actor and the targets")
-    policy_noise: float = Field(0.2, ge=0, description="deviation of the noise on the target policy's action")
-    noise_clip: float = Field(0.5, ge=0, description="magnitude that the noise is clipped to")
-    value_weight: float = Field(2.5, ge=0, description="alpha, weight of the value against the imitation")
+    policy_noise: Number = Field(0.2, ge=0, description="deviation of the noise on the target policy's action")
+    noise_clip: Number = Field(0.5, ge=0, description="magnitude that the noise is clipped to")
+    value_weight: Number = Field(2.5, ge=0, description="alpha, weight of the value against the imitation")
 
 
 class TD3BCState(struct.PyTreeNode):
@@ -79,7 +78,7 @@ def make(problem: Problem, config: TD3BCConfig) -> TD3BC:
     )
 
 
-def init(td3: TD3BC, key: Key, data: Data, ensemble: Ensemble | None) -> TD3BCState:
+def init(td3: TD3BC, key: Key, data: Data, pretrained: Pretrained) -> TD3BCState:
     """Fresh networks, targets that start as they are, and the data's scale of observations."""
     obs_dim, action_dim = td3.problem.obs_dim, td3.problem.action_dim
     actor = init_params(td3.actor, stream(key, "actor"), obs_dim)

@@ -8,8 +8,10 @@ import pytest
 from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState, empty_ring
 from offline_mbrl.algorithms.parts.next_values import next_values, on_model_rows, require_two_elites, sample_next_obs
-from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, Layer, Weights
+from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.dynamics.models.gaussian import GaussianConfig, Weights
 from offline_mbrl.errors import UserError
+from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.types import Array, Problem, Transition
 
@@ -102,4 +104,4 @@ def test_data_rows_come_first_and_get_nothing() -> None:
 
 def test_one_elite_has_no_spread() -> None:
     with pytest.raises(UserError, match="needs two elites"):
-        require_two_elites(BranchedConfig(dynamics=EnsembleConfig(elites=1)))
+        require_two_elites(BranchedConfig(dynamics=GaussianConfig(elites=1)))

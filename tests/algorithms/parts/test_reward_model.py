@@ -19,7 +19,7 @@ from offline_mbrl.algorithms.parts.reward_model import (
     split_members,
     unfinished,
 )
-from offline_mbrl.dynamics.ensemble import Layer, init_layers
+from offline_mbrl.nn.layers import Layer, init_layers
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.types import Array, Transition
 

@@ -18,7 +18,8 @@ from offline_mbrl.algorithms.systems.combo import (
     pushed_rows,
     remember,
 )
-from offline_mbrl.dynamics.ensemble import Ensemble, init_weights
+from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.dynamics.models.gaussian import init_weights
 from offline_mbrl.errors import UserError
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.tasks import TASKS

@@ -21,9 +21,11 @@ from offline_mbrl.algorithms.systems.crop import (
     temperature_loss,
 )
 from offline_mbrl.dynamics import fit as fitting
-from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, Layer, Weights, init_layers, init_weights
+from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.dynamics.models.gaussian import GaussianConfig, Weights, init_weights
 from offline_mbrl.dynamics.rollout import ensemble_model
 from offline_mbrl.keys import stream
+from offline_mbrl.nn.layers import Layer, init_layers
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.nn.train_state import TrainState
 from offline_mbrl.tasks import TASKS
@@ -32,7 +34,7 @@ from offline_mbrl.types import Array, Data, Problem, Transition
 pytestmark = pytest.mark.medium
 
 PROBLEM = Problem(3, 2, lambda obs: jnp.zeros(obs.shape[:-1], bool))
-WORLD = EnsembleConfig(hidden=(4,), weight_decay=(0.0, 0.0), members=3, elites=2)
+WORLD = GaussianConfig(hidden=(4,), weight_decay=(0.0, 0.0), members=3, elites=2)
 RANGE = RewardRange(jnp.array(-2.0), jnp.array(3.0))
 
 

@@ -11,7 +11,8 @@ import pytest
 from offline_mbrl.algorithms.presets import resolve
 from offline_mbrl.algorithms.systems import mopo
 from offline_mbrl.algorithms.systems.mopo import MOPOConfig, MOPOState
-from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, init_weights
+from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.dynamics.models.gaussian import GaussianConfig, init_weights
 from offline_mbrl.dynamics.rollout import Rollout
 from offline_mbrl.dynamics.uncertainty import PenaltyName
 from offline_mbrl.errors import UserError
@@ -19,7 +20,7 @@ from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.nn.train_state import TrainState
 from offline_mbrl.types import Array, Data, Metrics, Problem, Transition
 
-TINY = EnsembleConfig(members=3, elites=2, hidden=(8,), weight_decay=(0.0, 0.0))
+TINY = GaussianConfig(members=3, elites=2, hidden=(8,), weight_decay=(0.0, 0.0))
 PROBLEM = Problem(3, 2, lambda obs: jnp.abs(obs).max(-1) > 3)
 DATA = Data(
     Transition(

@@ -15,7 +15,9 @@ from offline_mbrl.algorithms.systems.morel import (
     find_threshold,
     halting_model,
 )
-from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, Layer, Weights, only_elites, predict
+from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, only_elites, predict
+from offline_mbrl.dynamics.models.gaussian import Weights
+from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.tasks import TASKS
 from offline_mbrl.types import Data, Problem, Transition

@@ -26,8 +26,10 @@ from offline_mbrl.algorithms.systems.rambo import (
     whiten,
 )
 from offline_mbrl.dynamics import fit
-from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, Layer, Weights, init_weights
+from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian
+from offline_mbrl.dynamics.models.gaussian import Weights, init_weights
 from offline_mbrl.dynamics.rollout import ensemble_model
+from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.tasks import TASKS
 from offline_mbrl.types import Array, Data, Problem, Transition
