@@ -83,7 +83,8 @@ def make_job(
       UserError: an unknown name (the nearest is suggested) or a value of the wrong type or out of range.
     """
     definition = get_definition(algorithm)
-    resolved = resolve(definition, get_task(task).name, preset, dict(overrides or {}))
+    task = get_task(task).name
+    resolved = resolve(definition, task, preset, dict(overrides or {}))
     config = resolved.config.model_dump(mode="json")
     fields = {
         "algorithm": algorithm,
