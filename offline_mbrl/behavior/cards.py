@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from offline_mbrl.behavior.choose import MEDIUM_SCORE
 from offline_mbrl.data.builtin.behaviors import WEIGHTS, Behaviors, load_behaviors
-from offline_mbrl.data.builtin.recipe import RECIPE, full_size, load_builtin
+from offline_mbrl.data.builtin.recipe import RECIPE_VERSION, full_size, load_builtin
 from offline_mbrl.data.summary import Summary, summarize
 from offline_mbrl.storage.files import write_text
-from offline_mbrl.tasks import LEVELS, TASKS, Robot
+from offline_mbrl.tasks import DEFAULT_PHYSICS, LEVELS, TASKS, Robot
 
 MEASURED_ROWS = 100_000
 
@@ -36,7 +36,8 @@ def card(robot: Robot, behaviors: Behaviors, summaries: Mapping[str, Summary], c
             f"# Builtin data of {robot.name}",
             "",
             f"Made by `offline-mbrl data collect {robot.name}` (online soft actor-critic, commit `{commit}`) under",
-            f"`d4rl-v2` physics: the bodies' inertials as the MuJoCo of the D4RL data computed them. {settings}",
+            f"`{DEFAULT_PHYSICS}` physics: the bodies' inertials as the MuJoCo of the D4RL data computed them. "
+            f"{settings}",
             "Data are generated from the policies on first use; they are not D4RL's and share no column with it.",
             "",
             "| policy | environment steps of training | normalized score of stochastic episodes |",
@@ -56,7 +57,7 @@ def card(robot: Robot, behaviors: Behaviors, summaries: Mapping[str, Summary], c
             "|---|---|---|---|---|---|",
             *(_row(name, summary) for name, summary in summaries.items()),
             "",
-            f"Weights: `{robot.name}.npz`, SHA-256 `{behaviors.digest}`; recipe {RECIPE}.",
+            f"Weights: `{robot.name}.npz`, SHA-256 `{behaviors.digest}`; recipe {RECIPE_VERSION}.",
             "",
         ]
     )

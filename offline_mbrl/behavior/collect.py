@@ -32,7 +32,7 @@ from offline_mbrl.progress import progress
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.simulation.termination import problem_of
 from offline_mbrl.storage.checkpoint import Checkpoints
-from offline_mbrl.tasks import Physics, Robot
+from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics, Robot
 from offline_mbrl.types import Array, Key, Metrics, Transition
 
 Floats = NDArray[np.float32]
@@ -120,7 +120,7 @@ def collect(
     epochs: int,
     *,
     seed: int = 0,
-    physics: Physics = "d4rl-v2",
+    physics: Physics = DEFAULT_PHYSICS,
     config: CollectConfig | None = None,
     report: Report = lambda epoch, metrics: None,
 ) -> None:

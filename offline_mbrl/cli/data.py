@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional, arg
 
-from offline_mbrl.tasks import Physics
+from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
 
 app = tyro.extras.SubcommandApp()
 
@@ -15,7 +15,9 @@ RobotName = Annotated[Positional[str], arg(metavar="ROBOT")]
 
 
 @app.command
-def build(task: TaskName, size: int | None = None, physics: Physics = "d4rl-v2", cache_dir: Path | None = None) -> None:
+def build(
+    task: TaskName, size: int | None = None, physics: Physics = DEFAULT_PHYSICS, cache_dir: Path | None = None
+) -> None:
     """Generate a builtin data set now, so that training finds it.
 
     For example:
@@ -39,7 +41,7 @@ def stats(
     task: TaskName,
     source: str = "builtin",
     size: int | None = None,
-    physics: Physics = "d4rl-v2",
+    physics: Physics = DEFAULT_PHYSICS,
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
     plot: Path | None = None,
@@ -131,7 +133,7 @@ def collect(
     epochs: int = 1000,
     seed: int = 0,
     batch_size: int = 256,
-    physics: Physics = "d4rl-v2",
+    physics: Physics = DEFAULT_PHYSICS,
     out: Path | None = None,
 ) -> None:
     """Train behavior policies with online SAC, epoch by epoch of 1000 steps, and keep a ladder of snapshots.
@@ -193,7 +195,7 @@ def export(
     dataset_id: Annotated[Positional[str], arg(metavar="ID")],
     source: str = "builtin",
     size: int | None = None,
-    physics: Physics = "d4rl-v2",
+    physics: Physics = DEFAULT_PHYSICS,
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
 ) -> None:

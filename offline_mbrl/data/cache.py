@@ -28,7 +28,7 @@ def cache_folder(folder: Path | None = None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "offline_mbrl"
 
 
-def cached(path: Path, build: Callable[[], Dataset]) -> Dataset:
+def load_or_build(path: Path, build: Callable[[], Dataset]) -> Dataset:
     """The data set in `path`, or what `build` returns, which is kept there; a broken file is built again.
 
     Processes that ask for the same file at the same time wait for the first one to build it.

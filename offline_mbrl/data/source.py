@@ -4,7 +4,7 @@ from pathlib import Path
 
 from offline_mbrl.data.dataset import Dataset
 from offline_mbrl.errors import UserError, unknown_name
-from offline_mbrl.tasks import PHYSICS, Physics, Task, get_task
+from offline_mbrl.tasks import DEFAULT_PHYSICS, PHYSICS, Physics, Task, get_task
 
 SOURCES = ("builtin", "d4rl", "d4rl-v0", "d4rl-v1", "d4rl-v2", "minari", "synthetic")
 NAMEABLE = ("d4rl", "minari")
@@ -15,7 +15,7 @@ def load(
     task: str,
     source: str = "builtin",
     size: int | None = None,
-    physics: Physics = "d4rl-v2",
+    physics: Physics = DEFAULT_PHYSICS,
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
 ) -> Dataset:
