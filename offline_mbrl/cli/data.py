@@ -55,7 +55,7 @@ def stats(
 
     Args:
       task: one of `offline-mbrl tasks`.
-      source: builtin, d4rl, minari, minari:ID or synthetic.
+      source: builtin, policy:FILE, d4rl, d4rl:FILE, minari, minari:ID or synthetic.
       size: rows of generated data; D4RL's number when absent.
       physics: of generated data.
       data_dir: where official files are.
@@ -105,6 +105,26 @@ def import_(file: Annotated[Positional[Path], arg(metavar="FILE")], data_dir: Pa
     from offline_mbrl.data.d4rl.files import import_file
 
     print(import_file(file, data_dir))
+
+
+@app.command
+def extract_policy(
+    file: Annotated[Positional[Path], arg(metavar="FILE")], out: Annotated[Positional[Path], arg(metavar="OUT")]
+) -> None:
+    """Take the policy out of an official D4RL file, to make data of any size from it.
+
+    For example:
+
+      offline-mbrl data extract-policy ~/d4rl/hopper_medium-v2.hdf5 hopper.npz
+      offline-mbrl data stats hopper-medium --source policy:hopper.npz --size 100000
+
+    Args:
+      file: an official medium or expert HDF5 file.
+      out: the .npz archive to write.
+    """
+    from offline_mbrl.data.d4rl.policy import extract
+
+    print(extract(file, out))
 
 
 @app.command
@@ -208,7 +228,7 @@ def export(
     Args:
       task: one of `offline-mbrl tasks`.
       dataset_id: the Minari name, such as own/hopper-medium-v0.
-      source: builtin, d4rl or synthetic.
+      source: builtin, policy:FILE, d4rl, d4rl:FILE or synthetic.
       size: rows of generated data; D4RL's number when absent.
       physics: of generated data.
       data_dir: where official files are.

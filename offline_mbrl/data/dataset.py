@@ -22,6 +22,9 @@ DataPhysics = Literal["d4rl-v2", "gymnasium-v4", "gymnasium-v5", "synthetic", "u
 ACTION_EXCESS = 1e-3
 """Actions this far outside [-1, 1] are rounding and are clipped; beyond it the file holds other actions than ours."""
 
+MOST_ROWS = 20_000_000
+"""Ten times D4RL's largest set: a request or a file of more is a mistake, which would take all memory."""
+
 
 class Episodes(NamedTuple):
     """One entry per episode, in the order of the rows; an episode neither terminal nor timed out was cut."""
@@ -123,6 +126,12 @@ def from_raw(
         raise UserError(f"{name}: no usable transition is left at the episodes' ends; the file is too short")
     obs, act, reward, discount, next_obs = map(read_only, (obs, act, reward, discount, next_obs))
     return Dataset(task, source, name, physics, obs, act, reward, discount, next_obs, episodes)
+
+
+def check_size(size: int | None) -> None:
+    """Refuses a number of rows to make that is out of range; None, the default number, is not."""
+    if size is not None and not 1 <= size <= MOST_ROWS:
+        raise UserError(f"a data set of {size} rows cannot be made; ask for 1 to {MOST_ROWS:,}")
 
 
 def to_device(dataset: Dataset) -> Data:

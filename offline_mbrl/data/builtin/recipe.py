@@ -16,8 +16,7 @@ from offline_mbrl.data.behavior import Behavior, stochastic, uniform
 from offline_mbrl.data.builtin.behaviors import WEIGHTS, Behaviors, load_behaviors
 from offline_mbrl.data.builtin.generate import Rows, generate, join
 from offline_mbrl.data.cache import cache_folder, load_or_build
-from offline_mbrl.data.dataset import Dataset, from_raw
-from offline_mbrl.errors import UserError
+from offline_mbrl.data.dataset import Dataset, check_size, from_raw
 from offline_mbrl.progress import progress
 from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics, Robot, Task
 
@@ -54,7 +53,12 @@ def set_name(task: Task, size: int | None = None) -> str:
     """`hopper-medium` at D4RL's size or asked for more, `hopper-medium@100k` at a reduced one."""
     if size is None or size >= full_size(task):
         return task.name
-    return f"{task.name}@{size // 1000}k" if size % 1000 == 0 else f"{task.name}@{size}"
+    return f"{task.name}@{size_label(size)}"
+
+
+def size_label(size: int) -> str:
+    """`100k`, or every digit where it is not in thousands."""
+    return f"{size // 1000}k" if size % 1000 == 0 else str(size)
 
 
 def load_builtin(
@@ -65,8 +69,7 @@ def load_builtin(
     weights: Path = WEIGHTS,
 ) -> Dataset:
     """`size` rows of the task (D4RL's number when None, and at most), generated once and then read from the cache."""
-    if size is not None and size < 1:
-        raise UserError(f"a data set of {size} rows cannot be made; ask for at least 1")
+    check_size(size)
     behaviors = load_behaviors(task.robot, weights)
     name = set_name(task, size)
     rows = full_size(task) if size is None else min(size, full_size(task))

@@ -180,8 +180,11 @@ def test_files_that_are_not_d4rls_are_refused(raw: dict[str, Any], tmp_path: Pat
     ("source", "size", "message"),
     [
         ("dforl", None, "did you mean 'd4rl'"),
-        ("d4rl", 1000, "a size is for the builtin and synthetic sources"),
-        ("builtin:x", None, "only d4rl:FILE and minari:ID"),
+        ("d4rl", 1000, "a size is for the sources builtin, policy, synthetic; d4rl sets are used whole"),
+        ("builtin:x", None, "only policy:FILE, d4rl:FILE, minari:ID name a data set"),
+        ("builtin", 0, "a data set of 0 rows cannot be made; ask for 1 to 20,000,000"),
+        ("synthetic", 0, "a data set of 0 rows cannot be made"),
+        ("synthetic", 10**12, "a data set of 1000000000000 rows cannot be made"),
     ],
 )
 def test_bad_sources_are_refused(source: str, size: int | None, message: str) -> None:
