@@ -2,22 +2,22 @@
 
 import os
 from collections.abc import Callable
+from glob import escape
 from pathlib import Path
-from typing import cast
-from zipfile import BadZipFile
+from typing import Any, cast
 
 import numpy as np
 from filelock import FileLock
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
 
 from offline_mbrl.data.dataset import DataPhysics, Dataset, Episodes, read_only
-from offline_mbrl.errors import UserError
 from offline_mbrl.storage.files import write_atomically, writing
-from offline_mbrl.tasks import get_task
+from offline_mbrl.tasks import Task, get_task
 
 LABELS = ("source", "name", "physics")
-COLUMNS = ("observations", "actions", "rewards", "discounts", "next_observations")
+COLUMNS = ("observations", "actions", "rewards", "discounts", "next_observations", "known_next")
 ADVICE = "free space there or point OFFLINE_MBRL_CACHE at another folder"
-BROKEN = (BadZipFile, EOFError, KeyError, OSError, ValueError, UserError)
 
 
 def cache_folder(folder: Path | None = None) -> Path:
@@ -42,6 +42,7 @@ def load_or_build(path: Path, build: Callable[[], Dataset]) -> Dataset:
         if dataset is None:
             dataset = build()
             save(path, dataset)
+            _sweep(path)
     finally:
         lock.release()
     return dataset
@@ -57,14 +58,34 @@ def save(path: Path, dataset: Dataset) -> None:
 
 
 def load(path: Path) -> Dataset | None:
-    """The data set in `path`; None when there is none or its checksums do not hold."""
+    """The data set in `path`; None when there is none or its checksums or shapes do not hold."""
     try:
         with path.open("rb") as file, np.load(file) as archive:
-            obs, act, reward, discount, next_obs = (read_only(archive[column]) for column in COLUMNS)
-            episodes = Episodes(*(archive[f"episodes/{field}"] for field in Episodes._fields))
-            labels = {label: str(archive[label]) for label in LABELS}
-            physics = cast(DataPhysics, labels["physics"])
-            task = get_task(str(archive["task"]))
-    except BROKEN:
+            return _read(archive)
+    except Exception:  # of a damaged archive any kind may come; the file is ours and can be made again
         return None
-    return Dataset(task, labels["source"], labels["name"], physics, obs, act, reward, discount, next_obs, episodes)
+
+
+def _read(archive: NpzFile) -> Dataset:
+    task = get_task(str(archive["task"]))
+    source, name, physics = (str(archive[label]) for label in LABELS)
+    episodes = Episodes(*(archive[f"episodes/{field}"] for field in Episodes._fields))
+    columns = {column: read_only(archive[column]) for column in COLUMNS}
+    _check(columns, task, int(episodes.lengths.sum()))
+    return Dataset(task, source, name, cast(DataPhysics, physics), **columns, episodes=episodes)
+
+
+def _check(columns: dict[str, NDArray[Any]], task: Task, rows: int) -> None:
+    """Compares shapes and types, as a damaged header that claims fewer bytes keeps numpy from reaching the checksum."""
+    widths = {"observations": (task.robot.obs_dim,), "actions": (task.robot.action_dim,)}
+    widths["next_observations"] = widths["observations"]
+    for name, column in columns.items():
+        kind = np.bool_ if name == "known_next" else np.float32
+        if column.shape != (rows, *widths.get(name, ())) or column.dtype != kind:
+            raise ValueError(f"{name} is {column.dtype} of shape {column.shape}")
+
+
+def _sweep(path: Path) -> None:
+    """Removes what killed processes left of `path`; whoever holds its lock is the only writer."""
+    for leftover in path.parent.glob(f".{escape(path.name)}.*.partial"):
+        leftover.unlink(missing_ok=True)

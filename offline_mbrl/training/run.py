@@ -85,7 +85,7 @@ def open_run(job: Job, out: Path, paths: Paths, console: Console | None = None) 
     with _precision(job):
         dataset = load(job.task, job.source, job.size, job.physics, paths.data, paths.cache)
         _record_environment(out, job, dataset)
-        data = to_device(dataset)
+        data = to_device(dataset, only_known_next=definition.ensemble(config) is not None)
         program = compile_program(definition.build(problem_of(task.robot), config, job.steps), job.evaluate_every)
         checkpoints = Checkpoints(out / CHECKPOINTS)
         step = checkpoints.latest_step() or 0

@@ -37,11 +37,11 @@ def published(raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return path
 
 
-# rows, episodes, terminals, time-outs; v0 files lose the last row of every episode
+# rows, episodes, terminals, time-outs; v0 files hold no next observations, yet every fall
 REAL = {
     "hopper_medium-v2": ("hopper-medium", 911, 2, 2, 0),
     "halfcheetah_medium-v2": ("halfcheetah-medium", 2000, 2, 0, 2),
-    "hopper_medium": ("hopper-medium", 522, 2, 2, 0),
+    "hopper_medium": ("hopper-medium", 524, 2, 2, 0),
     "hopper_random-v1": ("hopper-random", 50, 2, 2, 0),
     "halfcheetah_medium_replay-v1": ("halfcheetah-medium-replay", 2000, 2, 0, 2),
 }
@@ -54,8 +54,8 @@ def test_every_real_file_is_read_by_the_rules(shared: Path, name: str) -> None:
     facts = summarize(dataset)
     assert (facts.rows, facts.episodes, facts.terminals, facts.timeouts) == (rows, episodes, terminals, timeouts)
     assert (dataset.source, dataset.physics) == ("d4rl-unofficial", "d4rl-v2")
-    expected = 0 if name == "hopper_medium" else terminals
-    assert (dataset.discounts == 0).sum() == expected
+    assert (dataset.discounts == 0).sum() == terminals
+    assert (~dataset.known_next).sum() == (terminals if name == "hopper_medium" else 0)
     assert not (dataset.discounts[dataset.ends] == 0).any() or dataset.episodes.terminals.any()
     # No row leaps: a reset state in place of a terminal's next observation would move the torso upright at once.
     np.testing.assert_array_less(np.abs(dataset.next_observations - dataset.observations)[:, 1].max(), 0.8)
