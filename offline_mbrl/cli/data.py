@@ -73,6 +73,40 @@ def stats(
 
 
 @app.command
+def card(
+    robot: RobotName,
+    official: Path | None = None,
+    rows: int | None = None,
+    out: Path | None = None,
+    cache_dir: Path | None = None,
+) -> None:
+    """Generate a robot's builtin sets, measure them, and print their data card.
+
+    For example:
+
+      offline-mbrl data card hopper --official ~/d4rl/hopper_medium-v2.hdf5 --out hopper.md
+
+    Args:
+      robot: halfcheetah, hopper or walker2d.
+      official: an official medium file, or a part of one, to compare the medium set with, dimension by dimension.
+      rows: of every set; D4RL's numbers when absent.
+      out: the file to write the card to, in place of printing it.
+      cache_dir: where generated data are kept.
+    """
+    from offline_mbrl.behavior.cards import measure, render
+    from offline_mbrl.storage.files import write_text, writing
+    from offline_mbrl.tasks import get_robot
+
+    text = render(measure(get_robot(robot), rows, official, cache=cache_dir))
+    if out is None:
+        print(text, end="")
+    else:
+        with writing(out, "choose another --out"):
+            write_text(out, text)
+        print(out)
+
+
+@app.command
 def download(task: TaskName, data_dir: Path | None = None) -> None:
     """Fetch the official D4RL v2 file of a task; a cut download is gone on with, size and checksum are verified.
 
@@ -172,13 +206,12 @@ def collect(
       physics: of the simulator.
       out: the run's folder; results/collect/<robot>-<seed> when absent.
     """
-    from offline_mbrl.behavior.collect import CollectConfig, collect_with_progress
+    from offline_mbrl.behavior.collect import collect_with_progress, with_batch_size
     from offline_mbrl.tasks import get_robot
 
-    config = CollectConfig()
-    config = config.model_copy(update={"sac": config.sac.model_copy(update={"batch_size": batch_size})})
-    folder = out or Path("results/collect") / f"{robot}-{seed}"
-    collect_with_progress(get_robot(robot), folder, epochs, seed=seed, physics=physics, config=config)
+    body, config = get_robot(robot), with_batch_size(batch_size)
+    folder = out or Path("results/collect") / f"{body.name}-{seed}"
+    collect_with_progress(body, folder, epochs, seed=seed, physics=physics, config=config)
     print(folder)
 
 

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Callable
-from glob import escape
+from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
+from zipfile import ZipFile
 
 import numpy as np
 from filelock import FileLock
-from numpy.lib.npyio import NpzFile
+from numpy.lib.format import read_array
 from numpy.typing import NDArray
 
 from offline_mbrl.data.dataset import DataPhysics, Dataset, Episodes, read_only
@@ -42,7 +43,6 @@ def load_or_build(path: Path, build: Callable[[], Dataset]) -> Dataset:
         if dataset is None:
             dataset = build()
             save(path, dataset)
-            _sweep(path)
     finally:
         lock.release()
     return dataset
@@ -60,32 +60,30 @@ def save(path: Path, dataset: Dataset) -> None:
 def load(path: Path) -> Dataset | None:
     """The data set in `path`; None when there is none or its checksums or shapes do not hold."""
     try:
-        with path.open("rb") as file, np.load(file) as archive:
+        with ZipFile(path) as archive:
             return _read(archive)
     except Exception:  # of a damaged archive any kind may come; the file is ours and can be made again
         return None
 
 
-def _read(archive: NpzFile) -> Dataset:
-    task = get_task(str(archive["task"]))
-    source, name, physics = (str(archive[label]) for label in LABELS)
-    episodes = Episodes(*(archive[f"episodes/{field}"] for field in Episodes._fields))
-    columns = {column: read_only(archive[column]) for column in COLUMNS}
+def _read(archive: ZipFile) -> Dataset:
+    task = get_task(str(_part(archive, "task")))
+    source, name, physics = (str(_part(archive, label)) for label in LABELS)
+    episodes = Episodes(*(_part(archive, f"episodes/{field}") for field in Episodes._fields))
+    columns = {column: read_only(_part(archive, column)) for column in COLUMNS}
     _check(columns, task, int(episodes.lengths.sum()))
     return Dataset(task, source, name, cast(DataPhysics, physics), **columns, episodes=episodes)
 
 
+def _part(archive: ZipFile, name: str) -> NDArray[Any]:
+    # As a whole: a damaged header that claims fewer bytes than there are would end before the checksum is compared.
+    return read_array(BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
+
+
 def _check(columns: dict[str, NDArray[Any]], task: Task, rows: int) -> None:
-    """Compares shapes and types, as a damaged header that claims fewer bytes keeps numpy from reaching the checksum."""
     widths = {"observations": (task.robot.obs_dim,), "actions": (task.robot.action_dim,)}
     widths["next_observations"] = widths["observations"]
     for name, column in columns.items():
         kind = np.bool_ if name == "known_next" else np.float32
         if column.shape != (rows, *widths.get(name, ())) or column.dtype != kind:
             raise ValueError(f"{name} is {column.dtype} of shape {column.shape}")
-
-
-def _sweep(path: Path) -> None:
-    """Removes what killed processes left of `path`; whoever holds its lock is the only writer."""
-    for leftover in path.parent.glob(f".{escape(path.name)}.*.partial"):
-        leftover.unlink(missing_ok=True)

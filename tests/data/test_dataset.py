@@ -206,7 +206,7 @@ def test_to_device_gives_returns_and_boundaries_by_row(raw: dict[str, Any]) -> N
 def test_the_summary_leaves_cut_episodes_out_of_the_returns(raw: dict[str, Any]) -> None:
     facts = summarize(build(raw))
     assert (facts.rows, facts.episodes, facts.terminals, facts.timeouts) == (7, 3, 1, 1)
-    assert (facts.return_mean, facts.return_std, facts.mean_length) == (7.5, 1.5, 2.5)
+    assert (facts.return_mean, facts.return_std, facts.length_mean) == (7.5, 1.5, 2.5)
     assert list(facts.return_quantiles) == [6, 6.75, 7.5, 8.25, 9]
     scale = 100 / (3234.3 + 20.272305)
     assert facts.score_mean == pytest.approx(scale * (7.5 + 20.272305))

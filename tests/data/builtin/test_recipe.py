@@ -238,7 +238,7 @@ def test_shipped_policies_reach_their_levels(robot: str) -> None:
         pytest.skip(f"no weights of {robot} are shipped yet")
     behaviors, body = load_behaviors(ROBOTS[robot]), ROBOTS[robot]
     assert len(behaviors.medium_returns) >= 100
-    assert abs(body.normalized_score(behaviors.medium_returns).mean() - choose.MEDIUM_SCORE[robot]) < 8
+    assert abs(body.normalized_score(behaviors.medium_returns).mean() - choose.medium_score(body)) < 8
 
 
 @pytest.mark.slow
