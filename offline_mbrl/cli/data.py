@@ -108,7 +108,7 @@ def card(
 
 @app.command
 def download(task: TaskName, data_dir: Path | None = None) -> None:
-    """Fetch the official D4RL v2 file of a task; a cut download is gone on with, size and checksum are verified.
+    """Fetch the official D4RL v2 file of a task; an interrupted download resumes, size and checksum are verified.
 
     For example:
 
