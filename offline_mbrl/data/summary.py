@@ -20,7 +20,8 @@ class Summary(NamedTuple):
     episodes: int
     terminals: int
     timeouts: int
-    mean_length: float  # control steps of complete episodes
+    length_mean: float  # control steps of complete episodes
+    length_std: float
     return_mean: float
     return_std: float  # population standard deviation
     return_quantiles: tuple[float, ...]  # at `QUANTILES`
@@ -39,7 +40,8 @@ def summarize(dataset: Dataset) -> Summary:
         episodes=len(episodes.lengths),
         terminals=int(episodes.terminals.sum()),
         timeouts=int(episodes.timeouts.sum()),
-        mean_length=float(lengths.mean()),
+        length_mean=float(lengths.mean()),
+        length_std=float(lengths.std()),
         return_mean=float(returns.mean()),
         return_std=float(returns.std()),
         return_quantiles=tuple(np.quantile(returns, QUANTILES).tolist()),
@@ -59,7 +61,7 @@ def describe(dataset: Dataset) -> str:
             f"  rows              {facts.rows:,}",
             f"  episodes          {facts.episodes:,}: {facts.terminals:,} terminal, {facts.timeouts:,} timed out, "
             f"{facts.episodes - facts.terminals - facts.timeouts:,} cut",
-            f"  mean length       {facts.mean_length:.1f} steps",
+            f"  mean length       {facts.length_mean:.1f} steps",
             f"  return            {facts.return_mean:.1f} ± {facts.return_std:.1f} over complete episodes",
             f"  min 25% 50% 75% max  {quantiles}",
             f"  normalized score  {facts.score_mean:.1f} ± {facts.score_std:.1f}",

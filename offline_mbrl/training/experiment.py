@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from rich.console import Console
 
 from offline_mbrl.algorithms.algorithm import Act, State
-from offline_mbrl.data.dataset import Dataset, to_device
+from offline_mbrl.data.dataset import Dataset
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.normalizer import Normalizer
@@ -132,7 +132,7 @@ def pretrain(
       report: gives a context whose value is told of every epoch; a progress bar when None.
       device_data: `data` on the device, where that is at hand.
     """
-    rows = to_device(data) if device_data is None else device_data
+    rows = system.rows(data) if device_data is None else device_data
     results = {}
     for name, pretraining in system.pretraining.items():
         with (report or progress_bar)(f"{name} {system.task.name}", pretraining) as tell:
@@ -186,7 +186,7 @@ def train(
     """
     if system.steps % evaluate_every:
         raise UserError(f"{system.steps} steps are not a multiple of the {evaluate_every} between evaluations")
-    chosen, rows = tuple(seeds), to_device(data)
+    chosen, rows = tuple(seeds), system.rows(data)
     fitted = pretrain(system, data, chosen, device_data=rows) if pretrained is None else pretrained
     program = compile_program(system.algorithm, evaluate_every)
     run = TrainedRun(system, chosen, program, program.init(lane_keys(chosen, "init"), rows, fitted.of(chosen)))

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from offline_mbrl.algorithms.algorithm import State
 from offline_mbrl.data.cache import cache_folder
-from offline_mbrl.data.dataset import Dataset, to_device
+from offline_mbrl.data.dataset import Dataset
 from offline_mbrl.data.source import load
 from offline_mbrl.errors import UserError
 from offline_mbrl.pretraining.contract import Pretraining
@@ -137,7 +137,7 @@ def open_jobs(jobs: Sequence[tuple[Job, Path]], paths: Paths, console: Console) 
     dataset = load(first.task, first.source, first.size, first.physics, paths.data, paths.cache)
     for member in members:
         _record_environment(member, dataset)
-    data = to_device(dataset)
+    data = members[0].system().rows(dataset)
     program = compile_lanes(
         members[0].system().build, lanes.numbers([member.job for member in members]), first.evaluate_every
     )

@@ -9,11 +9,12 @@ from offline_mbrl.algorithms.algorithm import Algorithm, Definition
 from offline_mbrl.algorithms.presets import resolve, validate
 from offline_mbrl.algorithms.registry import get_definition
 from offline_mbrl.config import Config, with_numbers
+from offline_mbrl.data.dataset import Dataset, to_device
 from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.simulation.termination import problem_of
 from offline_mbrl.tasks import Task
 from offline_mbrl.training.loop import Numbers
-from offline_mbrl.types import Problem
+from offline_mbrl.types import Data, Problem
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class System:
     def pretraining(self) -> Mapping[str, Pretraining]:
         """What is fitted to the data before the first step, by name."""
         return self.definition.pretraining(self.problem, self.config, self.steps)
+
+    def rows(self, data: Dataset) -> Data:
+        """The data on the device; where a world model is fitted, only rows whose next observation is known."""
+        return to_device(data, only_known_next=self.definition.uses_model(self.config))
 
     def build(self, numbers: Numbers) -> Algorithm:
         """Its functions with other values of some numeric settings, which may be traced."""

@@ -18,7 +18,7 @@ from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import Params
 from offline_mbrl.simulation.simulator import Simulator
-from offline_mbrl.tasks import Physics, Robot
+from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics, Robot
 from offline_mbrl.types import Array, Key
 
 
@@ -69,7 +69,7 @@ def generate(
     behavior: Behavior,
     rows: int,
     seed: int,
-    physics: Physics = "d4rl-v2",
+    physics: Physics = DEFAULT_PHYSICS,
     *,
     cut: bool = True,
     report: Callable[[int], None] = lambda done: None,
@@ -86,7 +86,7 @@ def generate(
 
 
 def rollout_returns(
-    robot: Robot, behavior: Behavior, episodes: int, seed: int, physics: Physics = "d4rl-v2"
+    robot: Robot, behavior: Behavior, episodes: int, seed: int, physics: Physics = DEFAULT_PHYSICS
 ) -> NDArray[np.float64]:
     """[episodes] undiscounted returns of `behavior`."""
     runner = _Runner(robot, behavior, episodes * robot.horizon, seed, physics, episodes)

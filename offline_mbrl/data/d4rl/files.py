@@ -68,7 +68,7 @@ def import_file(path: Path, data_dir: Path | None = None) -> Path:
     """Copies an official file, whatever it is called, into the first search folder under its official name."""
     if not path.is_file():
         raise UserError(f"there is no file {path}")
-    entry = published(path)
+    entry = find_official(path)
     if entry is None:
         raise UserError(f"{path} is none of the official D4RL files: its size and SHA-256 are not in the table of them")
     target = folders(data_dir)[0] / entry.file
@@ -80,12 +80,15 @@ def import_file(path: Path, data_dir: Path | None = None) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 (hex) of a file; `UserError` where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
 
 
-def published(path: Path) -> Official | None:
+def find_official(path: Path) -> Official | None:
     """The official file that `path` is a copy of."""
     if not path.is_file():
         raise UserError(f"there is no file {path}")
@@ -116,9 +119,10 @@ def _remembered(path: Path, cache_dir: Path | None) -> str | None:
     """The digest of an earlier check, if the file has not changed since."""
     try:
         memo = json.loads(_memo(path, cache_dir).read_text())
-    except (OSError, ValueError):
-        return None
-    return str(memo["sha256"]) if memo == {**_stamp(path), "sha256": memo.get("sha256")} else None
+        digest = memo.pop("sha256")
+    except (OSError, ValueError, RecursionError, AttributeError, LookupError, TypeError):
+        return None  # there is none, or it is damaged
+    return str(digest) if memo == _stamp(path) else None
 
 
 def _remember(path: Path, digest: str, cache_dir: Path | None) -> None:
