@@ -72,7 +72,7 @@ def make_job(
     """The job of `algorithm` on `task` with its presets resolved, so that later preset files cannot change it.
 
     Args:
-      algorithm: a registered name.
+      algorithm: a registered name, in any letter case.
       task: one of the twelve.
       preset: named alternative of the algorithm's presets.
       steps: gradient steps; the published number when absent.
@@ -86,7 +86,7 @@ def make_job(
     resolved = resolve(definition, get_task(task).name, preset, dict(overrides or {}))
     config = resolved.config.model_dump(mode="json")
     fields = {
-        "algorithm": algorithm,
+        "algorithm": definition.name,
         "task": task,
         "preset": preset,
         "steps": steps or resolved.steps,
