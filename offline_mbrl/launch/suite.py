@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from offline_mbrl.algorithms.presets import applicable
-from offline_mbrl.algorithms.registry import get_definition
+from offline_mbrl.algorithms.registry import canonical, definitions, get_definition
 from offline_mbrl.config import Config, describe_first
 from offline_mbrl.errors import UserError
 from offline_mbrl.tasks import Physics
@@ -16,7 +16,10 @@ from offline_mbrl.training.job import Job, Precision, make_job
 
 
 class Run(Config):
-    """One row of the grid: an algorithm and what sets it apart; absent fields are the suite's."""
+    """One row of the grid: an algorithm and what sets it apart; absent fields are the suite's.
+
+    The algorithm `*` stands for a row of every registered one that no other row names.
+    """
 
     algorithm: str
     tasks: tuple[str, ...] | None = None
@@ -69,7 +72,8 @@ def jobs(suite: Suite) -> list[Job]:
     Raises:
       UserError: an unknown name, a wrong value, or a setting for all runs that none of them has.
     """
-    common = {run.algorithm: applicable(get_definition(run.algorithm), suite.set) for run in suite.run}
+    rows = _rows(suite)
+    common = {run.algorithm: applicable(get_definition(run.algorithm), suite.set) for run in rows}
     for name in suite.set:
         if not any(name in known for known in common.values()):
             raise UserError(f"no algorithm of the suite has the setting '{name}'; correct it or take it out of [set]")
@@ -88,10 +92,20 @@ def jobs(suite: Suite) -> list[Job]:
             episodes=suite.episodes,
             precision=suite.precision,
         )
-        for run in suite.run
+        for run in rows
         for task in run.tasks or suite.tasks
         for seeds in _blocks(suite.seeds, suite.seeds_per_job or suite.seeds)
     ]
+
+
+def _rows(suite: Suite) -> list[Run]:
+    """The rows of the grid, those of `*` spelled out."""
+    named = {canonical(run.algorithm) for run in suite.run}
+    rows: list[Run] = []
+    for run in suite.run:
+        algorithms = definitions().keys() - named if run.algorithm == "*" else [run.algorithm]
+        rows += [run.model_copy(update={"algorithm": name}) for name in sorted(algorithms)]
+    return rows
 
 
 def _blocks(seeds: int, block: int) -> Iterator[tuple[int, ...]]:
