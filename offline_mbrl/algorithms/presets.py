@@ -8,12 +8,12 @@ says where the values come from that no table sets, by setting or nested record,
 
 import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from offline_mbrl.algorithms.algorithm import Definition
+from offline_mbrl.algorithms.registry import module_of, preset_path
 from offline_mbrl.config import Config, describe_first
 from offline_mbrl.dynamics.config import EnsembleConfig
 from offline_mbrl.dynamics.registry import defaults
@@ -51,7 +51,7 @@ def settings(algorithm: str, task: str, preset: str | None = None) -> dict[str, 
 
 def default_source(algorithm: str, setting: str) -> str:
     """Where the algorithm's own default of `setting` comes from; that of its record, or of all, where none is named."""
-    known = _read(algorithm)["source"]
+    known = {"all": module_of(algorithm).partition(".")[0]} | _read(algorithm).get("source", {})
     source: str = known.get(setting) or known.get(setting.partition(".")[0]) or known["all"]
     return source
 
@@ -145,5 +145,5 @@ def _field_names(config: type[Config]) -> list[str]:
 
 
 def _read(algorithm: str) -> dict[str, Any]:
-    file = resources.files("offline_mbrl.algorithms.systems") / f"{algorithm}.toml"
-    return tomllib.loads(file.read_text()) if file.is_file() else {}
+    file = preset_path(algorithm)
+    return tomllib.loads(file.read_text()) if file else {}

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from offline_mbrl.algorithms.presets import applicable, flattened
-from offline_mbrl.algorithms.registry import get_definition
+from offline_mbrl.algorithms.registry import canonical, definitions, get_definition
 from offline_mbrl.config import Config, describe_first
 from offline_mbrl.errors import UserError
 from offline_mbrl.tasks import Physics
@@ -17,7 +17,10 @@ from offline_mbrl.training.job import Job, Precision, make_job
 
 
 class Run(Config):
-    """One row of the grid: an algorithm and what sets it apart; absent fields are the suite's."""
+    """One row of the grid: an algorithm and what sets it apart; absent fields are the suite's.
+
+    The algorithm `*` stands for a row of every registered one that no other row names.
+    """
 
     algorithm: str
     tasks: tuple[str, ...] | None = None
@@ -73,8 +76,8 @@ def jobs(suite: Suite) -> list[Job]:
     Raises:
       UserError: an unknown name, a wrong value, or a setting for all runs that none of them has.
     """
-    everywhere = flattened(suite.set)
-    common = {run.algorithm: applicable(get_definition(run.algorithm), everywhere) for run in suite.run}
+    rows, everywhere = _rows(suite), flattened(suite.set)
+    common = {run.algorithm: applicable(get_definition(run.algorithm), everywhere) for run in rows}
     for name in everywhere:
         if not any(name in known for known in common.values()):
             raise UserError(f"no algorithm of the suite has the setting '{name}'; correct it or take it out of [set]")
@@ -93,7 +96,7 @@ def jobs(suite: Suite) -> list[Job]:
             episodes=suite.episodes,
             precision=suite.precision,
         )
-        for run in suite.run
+        for run in rows
         for chosen in combinations(run.grid)
         for task in run.tasks or suite.tasks
         for seeds in _blocks(suite.seeds, suite.seeds_per_job or suite.seeds)
@@ -110,6 +113,16 @@ def combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     if empty:
         raise UserError(f"grid.{empty[0]} has no values; give at least one or take it out")
     return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+
+
+def _rows(suite: Suite) -> list[Run]:
+    """The rows of the grid, those of `*` spelled out."""
+    named = {canonical(run.algorithm) for run in suite.run}
+    rows: list[Run] = []
+    for run in suite.run:
+        algorithms = definitions().keys() - named if run.algorithm == "*" else [run.algorithm]
+        rows += [run.model_copy(update={"algorithm": name}) for name in sorted(algorithms)]
+    return rows
 
 
 def _blocks(seeds: int, block: int) -> Iterator[tuple[int, ...]]:
