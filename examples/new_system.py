@@ -15,7 +15,7 @@ from flax import struct
 from pydantic import Field
 
 import offline_mbrl as om
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained
 from offline_mbrl.config import Config
 from offline_mbrl.keys import indices
 from offline_mbrl.nn.networks import DeterministicActor, Params, apply, init_params
@@ -61,7 +61,7 @@ def build(problem: Problem, config: WeightedBCConfig, steps: int) -> Algorithm:
     module = DeterministicActor(config.hidden, problem.action_dim)
     optimizer = optax.adam(config.learning_rate)
 
-    def init(key: Key, data: Data, pretrained: None) -> WeightedBCState:
+    def init(key: Key, data: Data, pretrained: Pretrained) -> WeightedBCState:
         actor = TrainState.create(init_params(module, key, problem.obs_dim), optimizer)
         return WeightedBCState(actor, row_weights(data.episode_return, config.temperature))
 

@@ -27,7 +27,7 @@ class Robot:
     (Fu et al. 2020, arXiv 2004.07219; `infos.py` of Farama's D4RL); `horizon` counts control steps.
     """
 
-    name: RobotName
+    name: str
     obs_dim: int
     action_dim: int
     frame_skip: int
@@ -60,7 +60,7 @@ class Task:
     """One of the twelve benchmark problems: a robot and the quality of the behavior in its data."""
 
     robot: Robot
-    level: Level
+    level: str
 
     @property
     def name(self) -> str:

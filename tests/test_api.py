@@ -140,7 +140,7 @@ def test_a_robot_of_ones_own() -> None:
     )
     system = om.make("bc", data.task, steps=4, hidden=(4,), batch_size=2)
     assert system.problem.obs_dim == 2
-    assert not np.asarray(system.problem.terminates(np.full((3, 2), 1e3))).any()
+    assert not np.asarray(system.problem.terminates(jax.numpy.full((3, 2), 1e3))).any()
 
 
 def test_what_was_not_fitted_is_named(data: om.Dataset) -> None:

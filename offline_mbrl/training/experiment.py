@@ -31,7 +31,7 @@ from offline_mbrl.training.system import System
 from offline_mbrl.types import Data, Key
 
 Floats = NDArray[np.float32]
-NumPyPolicy = Callable[[Floats], NDArray[np.floating]]
+NumPyPolicy = Callable[[NDArray[Any]], NDArray[Any]]
 """Observations [d] or [B, d] -> actions [m] or [B, m]."""
 
 

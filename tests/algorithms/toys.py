@@ -9,16 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from offline_mbrl.algorithms.algorithm import Act, Algorithm, State
+from offline_mbrl.algorithms.algorithm import Act, Algorithm, Pretrained, State
 from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState, empty_ring
 from offline_mbrl.algorithms.parts.sac import SAC
 from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.dynamics.fit import Fit
 from offline_mbrl.dynamics.models.gaussian import GaussianConfig, Weights, init_weights
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.networks import Params
 from offline_mbrl.nn.normalizer import Normalizer
+from offline_mbrl.pretraining.contract import Pretraining
+from offline_mbrl.pretraining.fit import fit
 from offline_mbrl.training.loop import advance_seed
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
@@ -82,7 +85,7 @@ def linear_critics(weights: Sequence[Sequence[float]], bias: Sequence[float] | N
 def linear_world(
     kernel: Array, constant: ArrayLike = 0.0, log_std: float = -20.0, elites: Sequence[int] | None = None
 ) -> Ensemble:
-    """Members without hidden layers and with one deviation everywhere: mean of (r, s' - s) = (s, a) @ kernel + constant.
+    """Members without hidden layers and with one deviation everywhere: means (r, s' - s) = (s, a) @ kernel + constant.
 
     Args:
       kernel: [members, d + m, d + 1].
@@ -104,13 +107,24 @@ def untrained_world(config: GaussianConfig, obs_dim: int, action_dim: int, key: 
     return Ensemble(weights, identity(obs_dim + action_dim), jnp.arange(config.elites, dtype=jnp.int32))
 
 
+def fitted(ensemble: Ensemble, **others: Any) -> Pretrained:
+    """What `init` is handed when this world is what was fitted."""
+    members = ensemble.weights.layers[0].bias.shape[0]
+    return {"dynamics": Fit(ensemble, jnp.zeros(members), jnp.zeros((), jnp.int32)), **others}
+
+
+def fit_one(pretraining: Pretraining, rows: Transition, key: Key) -> Any:
+    """The fit of one key to the rows."""
+    return jax.tree.map(lambda leaf: leaf[0], fit(pretraining, data_of(rows), key[None]))
+
+
 # Running and comparing.
 
 
 def advance(
     algorithm: Algorithm, state: State, data: Data, steps: int, first: int = 0, seed: int = 0
 ) -> tuple[State, Metrics]:
-    """`steps` gradient steps from number `first`, compiled, with the keys of the training loop; means of the metrics."""
+    """`steps` gradient steps from number `first`, compiled, with the training loop's keys; means of the metrics."""
     run = jax.jit(partial(advance_seed, algorithm, steps, steps))
     moved: tuple[State, Metrics] = run(state, data, jax.random.key(seed), jnp.asarray(first, jnp.int32))
     return moved
@@ -118,7 +132,7 @@ def advance(
 
 def train(algorithm: Algorithm, data: Data, steps: int, seed: int = 0) -> tuple[State, Metrics]:
     """The first `steps` gradient steps of a seed."""
-    return advance(algorithm, algorithm.init(jax.random.key(seed), data, None), data, steps, seed=seed)
+    return advance(algorithm, algorithm.init(jax.random.key(seed), data, {}), data, steps, seed=seed)
 
 
 def actions(act: Act, state: State, obs: Array) -> np.ndarray:

@@ -17,8 +17,9 @@ from offline_mbrl.data.builtin.behaviors import WEIGHTS, Behaviors, load_behavio
 from offline_mbrl.data.builtin.generate import Rows, generate, join
 from offline_mbrl.data.cache import cache_folder, load_or_build
 from offline_mbrl.data.dataset import Dataset, check_size, from_raw
+from offline_mbrl.errors import UserError
 from offline_mbrl.progress import progress
-from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics, Robot, Task
+from offline_mbrl.tasks import DEFAULT_PHYSICS, LEVELS, Physics, Robot, Task
 
 RECIPE_VERSION = 3
 """Raised when the same request would give other rows: it is part of every cache file's name."""
@@ -134,6 +135,8 @@ def segments(task: Task, behaviors: Behaviors, size: int) -> list[Segment]:
             ]
         case "medium-replay":
             return replay_segments(task, behaviors, size)
+        case _:
+            raise UserError(f"there is no builtin data of level '{task.level}'; the levels are {', '.join(LEVELS)}")
 
 
 def replay_segments(task: Task, behaviors: Behaviors, size: int) -> list[Segment]:
