@@ -66,18 +66,21 @@ def load(path: Path) -> Dataset | None:
         return None
 
 
+def read_part(archive: ZipFile, name: str) -> NDArray[Any]:
+    """The array `name` of an `.npz` archive, never a pickle.
+
+    It is read as a whole: a damaged header that claims fewer bytes than there are would end before the checksum.
+    """
+    return read_array(BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
+
+
 def _read(archive: ZipFile) -> Dataset:
-    task = get_task(str(_part(archive, "task")))
-    source, name, physics = (str(_part(archive, label)) for label in LABELS)
-    episodes = Episodes(*(_part(archive, f"episodes/{field}") for field in Episodes._fields))
-    columns = {column: read_only(_part(archive, column)) for column in COLUMNS}
+    task = get_task(str(read_part(archive, "task")))
+    source, name, physics = (str(read_part(archive, label)) for label in LABELS)
+    episodes = Episodes(*(read_part(archive, f"episodes/{field}") for field in Episodes._fields))
+    columns = {column: read_only(read_part(archive, column)) for column in COLUMNS}
     _check(columns, task, int(episodes.lengths.sum()))
     return Dataset(task, source, name, cast(DataPhysics, physics), **columns, episodes=episodes)
-
-
-def _part(archive: ZipFile, name: str) -> NDArray[Any]:
-    # As a whole: a damaged header that claims fewer bytes than there are would end before the checksum is compared.
-    return read_array(BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
 
 
 def _check(columns: dict[str, NDArray[Any]], task: Task, rows: int) -> None:

@@ -58,7 +58,7 @@ def describe(dataset: Dataset) -> str:
         [
             f"{dataset.name} (source {dataset.source}, physics {dataset.physics})",
             f"  fingerprint       {dataset.fingerprint}",
-            f"  rows              {facts.rows:,}",
+            f"  rows              {facts.rows:,}{_fillers(dataset)}",
             f"  episodes          {facts.episodes:,}: {facts.terminals:,} terminal, {facts.timeouts:,} timed out, "
             f"{facts.episodes - facts.terminals - facts.timeouts:,} cut",
             f"  mean length       {facts.length_mean:.1f} steps",
@@ -67,3 +67,8 @@ def describe(dataset: Dataset) -> str:
             f"  normalized score  {facts.score_mean:.1f} ± {facts.score_std:.1f}",
         ]
     )
+
+
+def _fillers(dataset: Dataset) -> str:
+    count = int((~dataset.known_next).sum())
+    return f", {count:,} of them falls without a next observation, which fits of models leave out" if count else ""

@@ -212,6 +212,9 @@ def test_the_summary_leaves_cut_episodes_out_of_the_returns(raw: dict[str, Any])
     assert facts.score_mean == pytest.approx(scale * (7.5 + 20.272305))
     assert facts.score_std == pytest.approx(scale * 1.5)
     assert "1 terminal, 1 timed out, 1 cut" in describe(build(raw))
+    assert "falls without a next observation" not in describe(build(raw))
+    del raw["next_observations"]
+    assert "5, 1 of them falls without a next observation, which fits of models leave out" in describe(build(raw))
 
 
 def test_a_set_without_a_complete_episode_can_be_described(raw: dict[str, Any]) -> None:

@@ -92,7 +92,7 @@ def rollout_returns(
     runner = _Runner(robot, behavior, episodes * robot.horizon, seed, physics, episodes)
     while runner.step():
         pass
-    return np.array([np.sum(episode.rewards, dtype=np.float64) for episode in runner.finished(episodes)])
+    return np.array([np.sum(episode.rewards, dtype=np.float64) for episode in runner.first(episodes)])
 
 
 class _Runner:
@@ -131,7 +131,7 @@ class _Runner:
         self._drop_surplus()
         return bool((self._running >= 0).any())
 
-    def finished(self, episodes: int) -> list[Rows]:
+    def first(self, episodes: int) -> list[Rows]:
         """The first `episodes` episodes."""
         return [self._finished[episode] for episode in range(episodes)]
 

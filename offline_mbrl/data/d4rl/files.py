@@ -49,16 +49,16 @@ def verify(data_dir: Path | None = None, cache_dir: Path | None = None) -> Itera
     for folder in folders(data_dir):
         for name, entry in official_files().items():
             if (path := folder / name).is_file():
-                yield check_file(path, entry, cache_dir, remembered=False)
+                yield check_file(path, entry, cache_dir, use_memo=False)
 
 
-def check_file(path: Path, entry: Official, cache_dir: Path | None = None, *, remembered: bool = True) -> Check:
-    """Compares size and SHA-256 with the published ones; an unchanged file is not hashed again if `remembered`."""
+def check_file(path: Path, entry: Official, cache_dir: Path | None = None, *, use_memo: bool = True) -> Check:
+    """Compares size and SHA-256 with the published ones; an unchanged file is not hashed again if `use_memo`."""
     advice = f"fetch it again with `offline-mbrl data download {entry.task}`"
     if (size := path.stat().st_size) != entry.bytes:
         return Check(path, False, f"{path} has {size} bytes, the official file has {entry.bytes}; {advice}")
-    digest = (_remembered(path, cache_dir) if remembered else None) or sha256(path)
-    _remember(path, digest, cache_dir)
+    digest = (_read_memo(path, cache_dir) if use_memo else None) or sha256(path)
+    _write_memo(path, digest, cache_dir)
     if digest != entry.sha256:
         return Check(path, False, f"{path} has SHA-256 {digest}, the official file has {entry.sha256}; {advice}")
     return Check(path, True, "")
@@ -105,7 +105,7 @@ def _advice(task: Task, searched: list[Path], version: str) -> str:
     return f"fetch it with `offline-mbrl data download {task.name}` or name its folder with --data-dir"
 
 
-def _memo(path: Path, cache_dir: Path | None) -> Path:
+def _memo_path(path: Path, cache_dir: Path | None) -> Path:
     return (
         cache_folder(cache_dir) / "verified" / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}.json"
     )
@@ -115,18 +115,18 @@ def _stamp(path: Path) -> Mapping[str, int]:
     return {"bytes": path.stat().st_size, "mtime_ns": path.stat().st_mtime_ns}
 
 
-def _remembered(path: Path, cache_dir: Path | None) -> str | None:
+def _read_memo(path: Path, cache_dir: Path | None) -> str | None:
     """The digest of an earlier check, if the file has not changed since."""
     try:
-        memo = json.loads(_memo(path, cache_dir).read_text())
+        memo = json.loads(_memo_path(path, cache_dir).read_text())
         digest = memo.pop("sha256")
     except (OSError, ValueError, RecursionError, AttributeError, LookupError, TypeError):
         return None  # there is none, or it is damaged
     return str(digest) if memo == _stamp(path) else None
 
 
-def _remember(path: Path, digest: str, cache_dir: Path | None) -> None:
+def _write_memo(path: Path, digest: str, cache_dir: Path | None) -> None:
     try:
-        write_text(_memo(path, cache_dir), json.dumps({**_stamp(path), "sha256": digest}))
+        write_text(_memo_path(path, cache_dir), json.dumps({**_stamp(path), "sha256": digest}))
     except OSError:
         return  # a cache that cannot be written costs a second hash next time, no more

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offline_mbrl.data.behavior import Behavior, stochastic
+from offline_mbrl.data.cache import read_part
 from offline_mbrl.data.d4rl.hdf5 import NUMBERS, check_numbers, find_array, open_hdf5
 from offline_mbrl.errors import UserError
 from offline_mbrl.nn.networks import Params
@@ -105,12 +106,12 @@ def _read(path: Path) -> Arrays:
 
 def _read_archive(path: Path) -> Arrays:
     try:
-        with ZipFile(path) as file:
-            claimed = sum(info.file_size for info in file.infolist())
-        if claimed > MOST_BYTES:
-            raise ValueError(f"{claimed} bytes are too many")
-        with np.load(path) as archive:
-            arrays = {name: archive[name] for name in NAMES if name in archive.files}
+        with ZipFile(path) as archive:
+            claim = sum(info.file_size for info in archive.infolist())
+            if claim > MOST_BYTES:
+                raise ValueError(f"{claim} bytes are too many")
+            there = archive.namelist()
+            arrays = {name: read_part(archive, name) for name in NAMES if f"{name}.npy" in there}
     except Exception as error:  # of a damaged archive any kind may come
         raise UserError(f"cannot read a policy from {path} ({error}); name an official HDF5 file") from error
     return _complete(path, arrays)

@@ -97,6 +97,14 @@ def test_what_is_no_policy_file_is_named(tmp_path: Path) -> None:
             read_policy(tmp_path / name, HOPPER)
 
 
+def test_an_archive_that_claims_too_much_is_refused(tmp_path: Path) -> None:
+    extract(hdf5(tmp_path / "x.hdf5", arrays()), tmp_path / "x.npz")
+    with np.load(tmp_path / "x.npz") as archive:
+        np.savez_compressed(tmp_path / "y.npz", **archive, more=np.zeros(2**24, np.float32))
+    with pytest.raises(UserError, match=r"cannot read a policy from .*y\.npz \(\d+ bytes are too many\)"):
+        read_policy(tmp_path / "y.npz", HOPPER)
+
+
 @pytest.mark.parametrize("robot", ROBOTS.values(), ids=lambda robot: robot.name)
 def test_d4rls_medium_policies_ship_and_play_medium(robot: object, shared: Path) -> None:
     assert isinstance(robot, type(HOPPER))
