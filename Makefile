@@ -37,7 +37,7 @@ type: $(DEV) ## Check types with mypy (strict)
 
 # The variable silences an advertisement for the tool's successor.
 docs: $(DOCS) ## Build the documentation site into site/; a broken link or name fails
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "open site/index.html"
 
 throughput: $(READY) ## Measure updates, rollouts and evaluation steps per second

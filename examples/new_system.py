@@ -8,6 +8,8 @@ where R is the return of the episode that a row belongs to. A system is a config
     python examples/new_system.py
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -61,7 +63,7 @@ def build(problem: Problem, config: WeightedBCConfig, steps: int) -> Algorithm:
     module = DeterministicActor(config.hidden, problem.action_dim)
     optimizer = optax.adam(config.learning_rate)
 
-    def init(key: Key, data: Data, pretrained: Pretrained) -> WeightedBCState:
+    def init(key: Key, data: Data, pretrained: Any) -> WeightedBCState:
         actor = TrainState.create(init_params(module, key, problem.obs_dim), optimizer)
         return WeightedBCState(actor, row_weights(data.episode_return, config.temperature))
 
