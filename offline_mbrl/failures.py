@@ -7,17 +7,19 @@ import errno
 import os
 import platform
 import re
+import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from offline_mbrl.config import describe_first
 from offline_mbrl.errors import UserError
-from offline_mbrl.stopping import Stopped
+from offline_mbrl.stopping import Stopped, heed_signals
 
 AGAIN = "then run the same command again"
 REMEDIES: dict[int, str] = {
@@ -43,10 +45,31 @@ SYSTEM_CODE = re.compile(r"os[_ ]error(?:_code)?[^0-9]{0,4}(\d+)", re.IGNORECASE
 """How TensorStore, which writes the arrays of a checkpoint, names the system's error inside its own."""
 
 
-def explain(error: BaseException) -> str:
-    """The one line for `error`; an unexpected one's traceback goes to a file that the line names."""
+def guarded(command: Callable[[], int | None]) -> int:
+    """Calls `command` and returns its exit code (0 for None); what it raises becomes one line on stderr and a code."""
+    try:
+        with heed_signals():
+            code = _call(command)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return code
+    except BrokenPipeError:  # the reader of a pipe has seen enough: `offline-mbrl tasks | head -3`
+        _forget_output()
+        return 128 + 13
+    except BaseException as error:
+        _tell(error)
+        return exit_code(error)
+
+
+def explain(error: BaseException, crash_dir: Path | None = None) -> str:
+    """The one line for `error`.
+
+    An unexpected one's traceback goes to a file in `crash_dir`, the system's folder for temporary files when None,
+    which the line names.
+    """
     expected = next((line for one in _with_causes(error) if (line := _expected(one))), None)
-    return " ".join((expected or _unexpected(error)).split())
+    line = " ".join((expected or _unexpected(error, crash_dir)).split())
+    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in line)
 
 
 def exit_code(error: BaseException) -> int:
@@ -65,12 +88,31 @@ def out_of_system(error: BaseException, path: Path) -> OSError | None:
     return OSError(int(found[1]), os.strerror(int(found[1])), str(path)) if found else None
 
 
+def _call(command: Callable[[], int | None]) -> int:
+    try:
+        return command() or 0
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+
+
+def _tell(error: BaseException) -> None:
+    line = explain(error)
+    with suppress(OSError):  # nobody reads it any more
+        print(line if isinstance(error, Stopped | KeyboardInterrupt) else f"error: {line}", file=sys.stderr, flush=True)
+
+
+def _forget_output() -> None:
+    """Sends what is still to be printed nowhere, so that Python has nothing to complain about at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _expected(error: BaseException) -> str | None:
     match error:
         case UserError() | Stopped():
             return str(error)
         case KeyboardInterrupt():
-            return "stopped by Ctrl-C; the same command goes on where this one left off"
+            return str(Stopped(signal.SIGINT))
         case ValidationError():
             return describe_first(error, error.title)
         case MemoryError():
@@ -126,18 +168,17 @@ def _detail(error: BaseException) -> str:
     return f" ({first})" if first else ""
 
 
-def _unexpected(error: BaseException) -> str:
+def _unexpected(error: BaseException, folder: Path | None) -> str:
     kind = f"{type(error).__name__}: {error}"[:300]
     report = _report(error)
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="offline-mbrl-crash-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
-        ) as file:
-            file.write(report)
+        descriptor, name = tempfile.mkstemp(".txt", "offline-mbrl-crash-", folder)
+        with open(descriptor, "wb") as file:
+            file.write(report.encode(errors="backslashreplace"))
     except OSError:
         print(report, file=sys.stderr)
         return f"a fault of the program, {kind}; please report it with the lines above"
-    return f"a fault of the program, {kind}; please report it with {file.name}, which says where it was"
+    return f"a fault of the program, {kind}; please report it with {name}, which says where it was"
 
 
 def _report(error: BaseException) -> str:

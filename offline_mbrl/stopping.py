@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 
 FORCING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -19,6 +19,7 @@ ASKING = tuple(dict.fromkeys((*FORCING, GENTLE)))
 
 _requested: int | None = None
 _deferred = 0
+_heeding = False
 
 
 class Stopped(BaseException):
@@ -29,7 +30,7 @@ class Stopped(BaseException):
         self.number = number
 
     def __str__(self) -> str:
-        return f"stopped by {signal.Signals(self.number).name}; the same command goes on where this one left off"
+        return f"stopped by {signal.Signals(self.number).name}; give the same command again to go on"
 
     @property
     def exit_code(self) -> int:
@@ -67,14 +68,25 @@ def at_safe_points() -> Iterator[None]:
 
 @contextmanager
 def heed_signals() -> Iterator[None]:
-    """Inside, signals ask to stop; they do again what they did before when it ends. No effect off the main thread.
+    """Inside, signals ask to stop; when it ends they do what they did before, and no request is left.
 
-    A signal that the process was started to ignore (nohup, a shell's background) stays ignored.
+    A signal that the process was started to ignore (nohup, a shell's background) stays ignored. Off the main thread
+    Python allows no handlers: only requests of the program itself count there. One inside another changes nothing.
     """
-    global _requested
-    if threading.current_thread() is not threading.main_thread():
+    global _requested, _heeding
+    if _heeding:
         yield
         return
+    _heeding = True
+    try:
+        with _handlers() if threading.current_thread() is threading.main_thread() else nullcontext():
+            yield
+    finally:
+        _requested, _heeding = None, False
+
+
+@contextmanager
+def _handlers() -> Iterator[None]:
     heeded = [number for number in ASKING if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, _ask) for number in heeded}
     reader, writer = os.pipe()
@@ -91,7 +103,6 @@ def heed_signals() -> Iterator[None]:
         os.close(writer)
         watcher.join()
         os.close(reader)
-        _requested = None
 
 
 def _ask(number: int, frame: FrameType | None) -> None:

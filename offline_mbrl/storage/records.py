@@ -83,9 +83,11 @@ def find_jobs(paths: Iterable[Path]) -> list[Path]:
     """The folders at or below `paths` that hold a job, each once, sorted.
 
     Raises:
-        UserError: a path does not exist, or there is no job below any of them.
+        UserError: there is no path, one does not exist, or no job is below any of them.
     """
     roots = list(paths)
+    if not roots:
+        raise UserError("no folder of runs was named; name one that `train` or `sweep` wrote")
     for root in roots:
         if not root.is_dir():
             raise UserError(f"{root} is not a folder; name one that `train` or `sweep` wrote")

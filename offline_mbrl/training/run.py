@@ -33,6 +33,7 @@ from offline_mbrl.progress import progress
 from offline_mbrl.simulation.evaluate import evaluate, reset_seeds
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.simulation.termination import problem_of
+from offline_mbrl.stopping import at_safe_points, stop_here
 from offline_mbrl.storage import records
 from offline_mbrl.storage.checkpoint import Checkpoints
 from offline_mbrl.tasks import Robot, get_task
@@ -159,8 +160,9 @@ def _train(job: Job, out: Path, opened: Opened, console: Console) -> list[Diverg
     robot, keys = get_task(job.task).robot, _keys(job, "train")
     simulator = Simulator(robot, len(job.seeds) * job.episodes, job.physics)
 
-    with progress(f"{job.algorithm} {job.task}", job.steps, start, console) as tick:
+    with at_safe_points(), progress(f"{job.algorithm} {job.task}", job.steps, start, console) as tick:
         for last in range(start, job.steps, program.period):
+            stop_here()
             state, batched = program.advance(state, opened.data, keys, last)
             metrics, step = jax.device_get(batched), last + program.period
             diverged += _divergences(job, out, metrics, step, last, diverged)
