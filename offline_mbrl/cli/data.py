@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
-import tyro
 from tyro.conf import Positional, arg
 
+from offline_mbrl.cli.commands import Commands
 from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
 
-app = tyro.extras.SubcommandApp()
+app = Commands()
 
 TaskName = Annotated[Positional[str], arg(metavar="TASK")]
 RobotName = Annotated[Positional[str], arg(metavar="ROBOT")]

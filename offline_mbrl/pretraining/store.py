@@ -13,11 +13,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from filelock import FileLock
 
 from offline_mbrl.pretraining.contract import Pretraining, Progress, State
 from offline_mbrl.pretraining.fit import Report, fit, result_shape, seed_keys, silent, state_shape
 from offline_mbrl.storage.checkpoint import Checkpoints
+from offline_mbrl.storage.lock import wait_for
 from offline_mbrl.types import Data
 
 SAVE_EVERY = 60.0
@@ -49,9 +49,9 @@ def load_or_fit(
       save_every: seconds between two saves of a fit in progress.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
+    with wait_for(folder / "lock", "a fit"):
         saved = Checkpoints(folder / "seeds", keep=None)
-        missing = [seed for seed in seeds if seed not in saved.steps()]
+        missing = [seed for seed in dict.fromkeys(seeds) if not saved.is_sound(seed)]
         if missing:
             results = _fit_resumably(folder, pretraining, data, missing, report, save_every)
             for row, seed in enumerate(missing):
@@ -68,7 +68,7 @@ def _fit_resumably(
 ) -> Any:
     """Fits `seeds` together, from where an earlier attempt at the same seeds was last saved."""
     progress = Checkpoints(_progress_folder(folder, seeds))
-    step = progress.latest_step()
+    step = next((step for step in reversed(progress.steps()) if progress.is_sound(step)), None)
     resumed = None if step is None else progress.restore(step, state_shape(pretraining, data, len(seeds)))
     last_save = time.monotonic()
 

@@ -121,6 +121,22 @@ def file_digests(config: Config, source: str) -> dict[str, str]:
     return digests
 
 
+def read_job(folder: Path) -> Job:
+    """The job of a folder that `train` or `sweep` wrote.
+
+    Raises:
+      UserError: it holds none, or a damaged one.
+    """
+    fields = records.read_json(folder / records.JOB)
+    if fields is None:
+        raise UserError(f"{folder} holds no run; name a folder that `train` or `sweep` wrote")
+    try:
+        return Job.model_validate({name: value for name, value in fields.items() if name != "id"})
+    except (ValidationError, AttributeError) as error:
+        reason = describe_first(error, "run") if isinstance(error, ValidationError) else "it is no record"
+        raise UserError(f"{folder / records.JOB} is damaged ({reason}); remove the folder and run it again") from None
+
+
 def claim(out: Path, job: Job) -> None:
     """Makes `out` the folder of `job`; `UserError` when it cannot be written or is another run's."""
     try:

@@ -9,9 +9,8 @@ from tabulate import tabulate
 from offline_mbrl.errors import UserError
 from offline_mbrl.simulation.evaluate import evaluate, reset_seeds
 from offline_mbrl.simulation.simulator import Simulator
-from offline_mbrl.storage import records
 from offline_mbrl.tasks import Physics, get_task
-from offline_mbrl.training.job import Job, Paths
+from offline_mbrl.training.job import Paths, read_job
 from offline_mbrl.training.run import CHECKPOINTS, open_run
 
 
@@ -21,10 +20,7 @@ def reevaluate(run: Path, episodes: int, physics: Physics | None, seed: int, pat
     Raises:
       UserError: there is no run or no checkpoint in the folder.
     """
-    fields = records.read_json(run / records.JOB)
-    if fields is None:
-        raise UserError(f"{run} holds no run; name a folder that `train` or `sweep` wrote")
-    job = Job.model_validate({name: value for name, value in fields.items() if name != "id"})
+    job = read_job(run)
     robot = get_task(job.task).robot
     opened = open_run(job, run, paths)
     if not opened.step:

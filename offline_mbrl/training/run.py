@@ -30,6 +30,7 @@ from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.pretraining.fit import Report, result_shape
 from offline_mbrl.progress import progress
 from offline_mbrl.simulation.simulator import Simulator
+from offline_mbrl.stopping import at_safe_points, stop_here
 from offline_mbrl.storage import records
 from offline_mbrl.storage.checkpoint import Checkpoints
 from offline_mbrl.tasks import get_task
@@ -214,7 +215,8 @@ def _train(opened: Opened, console: Console) -> dict[Path, list[Divergence]]:
     checkpoints = {member.out: Checkpoints(member.out / CHECKPOINTS) for member in members}
     simulator = Simulator(get_task(job.task).robot, len(opened.seeds) * job.episodes, job.physics)
     keys = lane_keys(opened.seeds, "train")
-    with progress(_title(opened), job.steps, opened.step, console) as tick:
+    with at_safe_points(), progress(_title(opened), job.steps, opened.step, console) as tick:
+        stop_here()
         for period in periods(opened.program, opened.state, opened.data, keys, opened.step, job.steps):
             for member in members:
                 diverged[member.out] += _note_divergence(member, period, diverged[member.out])
@@ -226,6 +228,8 @@ def _train(opened: Opened, console: Console) -> dict[Path, list[Divergence]]:
                 state = period.state if len(members) == 1 else member.own(period.state)
                 checkpoints[member.out].save(period.step, state)
             tick(period.step, f"score {np.mean([score for scores in noted for score in scores]):.1f}")
+            if period.step < job.steps:
+                stop_here()
     for checkpoint in checkpoints.values():
         checkpoint.close()
     return diverged

@@ -26,7 +26,15 @@ def never(obs: Array) -> Array:
 
 
 PROBLEM = Problem(2, 1, never)
-SMALL = {"members": 3, "elites": 2, "hidden": (16,), "weight_decay": (0.0, 0.0), "batch_size": 32, "max_epochs": 20}
+SMALL = {
+    "members": 3,
+    "elites": 2,
+    "hidden": (16,),
+    "weight_decay": (0.0, 0.0),
+    "batch_size": 32,
+    "max_epochs": 20,
+    "learning_rate": 1e-2,
+}
 
 
 def data(count: int = 400) -> Data:
@@ -60,7 +68,7 @@ def test_every_kind_learns_a_system_and_can_be_sampled(kind: str) -> None:
 
 
 def test_a_deterministic_step_is_its_mean_and_only_disagreement_penalizes() -> None:
-    bias = jnp.array([[1.0, 0.0, 0.0], [1.0, 3.0, 4.0]])  # two members whose states differ by (3, 4)
+    bias = jnp.array([[1.0, 1.0, 0.0], [1.0, 4.0, 4.0]])  # two members whose states differ by (3, 4)
     prediction = Weights((Layer(jnp.zeros((2, 3, 3)), bias),)).predict(jnp.zeros((2, 1, 3)))
     assert not np.asarray(prediction.std).any()
     np.testing.assert_array_equal(draw(prediction, jax.random.key(0)), prediction.mean)
