@@ -8,7 +8,7 @@ DEV    := $(VENV)/.ready-dev
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-fast test-slow lint type throughput lock clean
+.PHONY: help bench test test-fast test-slow lint type pages throughput lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ lint: $(DEV) ## Check rules and format with ruff
 
 type: $(DEV) ## Check types with mypy (strict)
 	$(BIN)/python -m mypy
+
+pages: $(READY) ## Write docs/algorithms anew, from the systems and their presets
+	$(BIN)/python -m offline_mbrl.algorithms.describe --docs docs/algorithms
 
 throughput: $(READY) ## Measure updates, rollouts and evaluation steps per second
 	$(BIN)/python benchmarks/throughput.py

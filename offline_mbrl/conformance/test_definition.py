@@ -3,7 +3,7 @@
 import tomllib
 
 from offline_mbrl.algorithms.algorithm import Definition
-from offline_mbrl.algorithms.describe import flat_fields
+from offline_mbrl.algorithms.pages import flat_fields
 from offline_mbrl.algorithms.presets import default_source, preset_names, resolve, settings
 from offline_mbrl.algorithms.registry import canonical, get_definition, preset_path
 from offline_mbrl.config import Config
