@@ -17,7 +17,7 @@ from flax import struct
 from pydantic import Field
 
 import offline_mbrl as om
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition
 from offline_mbrl.config import Config
 from offline_mbrl.keys import indices
 from offline_mbrl.nn.networks import DeterministicActor, Params, apply, init_params

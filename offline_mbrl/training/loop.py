@@ -39,6 +39,8 @@ class Program:
     act: BatchedAct
     variants: Mapping[str, BatchedAct]
     period: int
+    programs: Callable[[], int]
+    """How many programs `advance` has been compiled to: more than one is a waste."""
 
 
 class Period(NamedTuple):
@@ -93,6 +95,7 @@ def compile_lanes(build: Callable[[Numbers], Algorithm], numbers: Numbers, perio
         act=_batch(lambda numbers: build(numbers).act, numbers),
         variants={name: _batch(partial(_variant, build, name), numbers) for name in first.variants},
         period=period,
+        programs=lambda: int(getattr(advance_all, "_cache_size")()),  # noqa: B009, the attribute is private to jax
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, State
 from offline_mbrl.algorithms.registry import get_definition
 from offline_mbrl.config import Config
+from offline_mbrl.conformance.small import Settings, configure
 from offline_mbrl.dynamics.ensemble import Ensemble
 from offline_mbrl.dynamics.fit import Fit
 from offline_mbrl.keys import stream
@@ -22,7 +23,6 @@ from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.training.loop import advance_seed
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem
-from tests.overrides import Settings, configure
 from tests.probes.problems import MEMBERS, UNITS, Numbers, Probe, mean_reward, standardized
 
 PERIOD = 500

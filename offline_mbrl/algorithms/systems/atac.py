@@ -105,5 +105,7 @@ DEFINITION = Definition(
         "Both critics take one simultaneous Adam step (Adam is elementwise, so it equals the official two).",
         "No clipping of the backup (the official default; lightATAC offers it as an option).",
         "Scores are means of the last ten evaluations; the official script reports the median of its last 50 epochs.",
+        "Logged actions are pulled 1e-5 inside the box before their likelihood is taken (lightATAC: 1e-6).",
+        "ATAC0 draws from 1024 start states that were drawn from the data's once.",
     ),
 )

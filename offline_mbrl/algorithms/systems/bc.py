@@ -133,5 +133,8 @@ DEFINITION = Definition(
     equation="min_pi mean (pi(s) - a)^2   or   max_pi mean log pi(a|s)",
     config=BCConfig,
     build=build,
-    deviations=("%BC keeps a share of the rows, those of the best episodes first, and not a share of the episodes.",),
+    deviations=(
+        "%BC keeps a share of the rows, those of the best episodes first, and not a share of the episodes: the number "
+        "of rows is then fixed, and the last episode may be cut.",
+    ),
 )

@@ -361,5 +361,6 @@ DEFINITION = Definition(
         "Rewards are divided by the largest |reward|, so that eta and nu mean the same on every task.",
         "The last row of an episode that timed out has no next action: it is cloned but left out of the score's loss.",
         "The search steps have unit direction, and the best iterate is kept, so Grad never scores below Best.",
+        "Episodes with equal returns fall into one subset.",
     ),
 )

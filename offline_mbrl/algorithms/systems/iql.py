@@ -241,5 +241,7 @@ DEFINITION = Definition(
     deviations=(
         "Next observations are the true ones of the file, and the rows of time-outs are kept; the official code reads "
         "the data through d4rl.qlearning_dataset and cuts episodes where two rows do not join.",
+        "The returns that set the scale of the rewards are those of the file's episodes; if all episodes return the "
+        "same, rewards are not scaled.",
     ),
 )

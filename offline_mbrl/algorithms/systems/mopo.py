@@ -127,5 +127,7 @@ DEFINITION = Definition(
         "at the old parameters.",
         "The hopper's termination rule bounds components on both sides; public copies bound them from above only.",
         "All rows of medium-expert are used; the official replay pool keeps the last million.",
+        "Alpha is clamped to at most 1 and the actor's log-std to [-5, 2] (OfflineRL-Kit); the official code clamps "
+        "only the latter, to [-20, 2].",
     ),
 )
