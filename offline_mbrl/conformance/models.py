@@ -1,4 +1,4 @@
-"""What is fitted before the loop, but as it is before its first epoch: what `init` needs to start from, made at once."""
+"""What is fitted before the loop, as it is before its first epoch: what `init` needs to start from, made at once."""
 
 from functools import cache
 
