@@ -205,4 +205,4 @@ def _provenance(robot: Robot, weights: Path) -> str:
     known = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if robot.name not in known:
         return "Commit and settings were not recorded."
-    return f"Commit `{known[robot.name]['commit']}`; {known[robot.name]['settings']}"
+    return f"Commit `{known[robot.name]['commit']}`. {known[robot.name]['settings']}"

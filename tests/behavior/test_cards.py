@@ -92,7 +92,7 @@ def test_a_card_is_measured_from_the_sets(monkeypatch: pytest.MonkeyPatch) -> No
     card = measure(HOPPER, 300)
     assert [facts.rows for facts in card.sets.values()] == [300] * 4
     assert card.d4rl
-    assert "Commit `6db9a02`; Batch size 128, one seed." in render(card)
+    assert "Commit `6db9a02`. Batch size 128, one seed." in render(card)
 
 
 def test_the_shipped_cards_are_of_the_shipped_policies() -> None:
