@@ -9,6 +9,7 @@ The contract, in optax's manner (`optax.adam(lr)` -> `GradientTransformation`), 
     act(state, obs, key, deterministic) -> action    one observation; callers vmap
     deploy(state) -> state                           before an evaluation: what acting looks up; None if nothing
     variants                                         other ways of acting on the same state, each scored under its name
+    conclude(state) -> state                         when a run is done: what acting and judging do not read, dropped
 
 Every function is pure, has fixed shapes, and works under `vmap` over keys and states with the data unbatched. None
 branches on a step counter that a seed holds: under `vmap` a `lax.cond` on it becomes a `select` that runs both sides,
@@ -53,6 +54,7 @@ class Algorithm:
     steps_per_update: int = 1
     deploy: Callable[[State], State] | None = None
     variants: Mapping[str, Act] = field(default_factory=dict)
+    conclude: Callable[[State], State] | None = None
 
 
 def nothing(problem: Problem, config: Any, steps: int) -> Mapping[str, Pretraining]:

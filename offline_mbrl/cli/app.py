@@ -82,6 +82,7 @@ def train(
     out: Path | None = None,
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
+    checkpoint_every: float = 60.0,
 ) -> None:
     """Train one algorithm on one task, several seeds side by side, and evaluate it in MuJoCo as it goes.
 
@@ -111,6 +112,7 @@ def train(
       out: the run's folder; results/<algorithm>-<task>-<id> when absent.
       data_dir: where official data files are.
       cache_dir: where generated data and fitted ensembles are kept.
+      checkpoint_every: seconds between checkpoints; what a kill costs at most.
     """
     in_range(1, size=size, steps=steps, evaluate_every=evaluate_every, episodes=episodes)
     in_range(1, SIDE_BY_SIDE, seeds=seeds)
@@ -134,7 +136,7 @@ def train(
         precision=precision,
     )
     folder = out or Path("results") / job.name
-    code = work([(job, folder)], Paths(data_dir, cache_dir), device)
+    code = work([(job, folder)], Paths(data_dir, cache_dir), device, checkpoint_every)
     if code < 2:
         print(f"results: {folder}")
     sys.exit(code)
@@ -150,6 +152,7 @@ def sweep(
     device: Device = "auto",
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
+    checkpoint_every: float = 60.0,
 ) -> None:
     """Run a grid of algorithms, tasks and seeds, and write its tables and curves.
 
@@ -170,17 +173,20 @@ def sweep(
       device: what every job must find.
       data_dir: where official data files are.
       cache_dir: where generated data and fitted ensembles are kept.
+      checkpoint_every: seconds between checkpoints of each job.
     """
     in_range(1, parallel=parallel)
 
-    from offline_mbrl.launch.local import make_slots, run_jobs
+    from offline_mbrl.launch.local import Options, make_slots, run_jobs
     from offline_mbrl.launch.suite import jobs, read_suite
     from offline_mbrl.machine import available_cores
     from offline_mbrl.training.job import Paths
 
     folder, plan = out or Path("results") / suite.stem, read_suite(suite)
     slots = make_slots(min(plan.parallel, available_cores()) if parallel is None else parallel, gpus)
-    outcomes = run_jobs(jobs(plan), folder, Paths(data_dir, cache_dir), slots, device, lanes=lanes == "auto")
+    outcomes = run_jobs(
+        jobs(plan), folder, Paths(data_dir, cache_dir), slots, Options(device, checkpoint_every, lanes == "auto")
+    )
     troubled = [outcome for outcome in outcomes if outcome.problem]
     for outcome in troubled:
         print(f"{outcome.job.name}: {outcome.problem}", file=sys.stderr)

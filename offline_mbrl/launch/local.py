@@ -47,6 +47,18 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Options:
+    """How jobs are run; nothing of it moves a number but the device and, by rounding, the lanes."""
+
+    device: str = "auto"
+    save_every: float = 60.0  # seconds between checkpoints
+    lanes: bool = True  # jobs that differ in seeds and numbers alone train in one program
+
+
+DEFAULT = Options()
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How one job of a sweep ended."""
 
@@ -70,11 +82,9 @@ def make_slots(count: int, gpus: Sequence[str]) -> list[Slot]:
 
 
 def run_jobs(
-    jobs: Iterable[Job], out: Path, paths: Paths, slots: Sequence[Slot], device: str = "auto", *, lanes: bool = True
+    jobs: Iterable[Job], out: Path, paths: Paths, slots: Sequence[Slot], options: Options = DEFAULT
 ) -> list[Outcome]:
     """Runs every job in `out/<its name>`; finished ones are skipped, half-done ones resumed, failures passed over.
-
-    With `lanes`, jobs that differ in seeds and numbers alone train in one program.
 
     Raises:
       UserError: a job is there twice.
@@ -82,7 +92,7 @@ def run_jobs(
     """
     waiting = list(jobs)
     _refuse_twins(f"job {job.name}" for job in waiting)
-    groups = group(waiting) if lanes else [[job] for job in waiting]
+    groups = group(waiting) if options.lanes else [[job] for job in waiting]
     console = Console(stderr=True)
     free: queue.Queue[Slot] = queue.Queue()
     for slot in slots:
@@ -91,7 +101,7 @@ def run_jobs(
     def run(jobs: list[Job]) -> list[Outcome]:
         slot = free.get()
         try:
-            return _run(jobs, out, paths, slot, device, quiet=len(slots) > 1)
+            return _run(jobs, out, paths, slot, options, quiet=len(slots) > 1)
         finally:
             free.put(slot)
 
@@ -124,12 +134,12 @@ def _stop_when_failing() -> Iterator[None]:
         raise
 
 
-def _run(jobs: Sequence[Job], out: Path, paths: Paths, slot: Slot, device: str, quiet: bool) -> list[Outcome]:
+def _run(jobs: Sequence[Job], out: Path, paths: Paths, slot: Slot, options: Options, quiet: bool) -> list[Outcome]:
     """The jobs of one group: those that are not done, in one worker."""
     claimed = [(job, out / job.name, _claim(job, out / job.name)) for job in jobs]
     folders = [folder for _, folder, outcome in claimed if outcome is None]
     try:
-        code = _attempt(folders, paths, slot, device, quiet) if folders else 0
+        code = _attempt(folders, paths, slot, options, quiet) if folders else 0
     except Exception as error:
         return [outcome or Outcome(job, folder, explain(error)) for job, folder, outcome in claimed]
     return [outcome or Outcome(job, folder, _problem(job, folder, code)) for job, folder, outcome in claimed]
@@ -149,10 +159,10 @@ def _claim(job: Job, folder: Path) -> Outcome | None:
     return None
 
 
-def _attempt(folders: Sequence[Path], paths: Paths, slot: Slot, device: str, quiet: bool) -> int:
+def _attempt(folders: Sequence[Path], paths: Paths, slot: Slot, options: Options, quiet: bool) -> int:
     """The code of the worker, started again where it was killed; one that was asked to stop stops the sweep."""
     for _ in range(1 + RETRIES):
-        code = _start(folders, paths, slot, device, quiet)
+        code = _start(folders, paths, slot, options, quiet)
         if code in ASKED_TO_STOP:
             request_stop(ASKED_TO_STOP[code])
         if code >= 0 or stop_requested():
@@ -160,9 +170,10 @@ def _attempt(folders: Sequence[Path], paths: Paths, slot: Slot, device: str, qui
     return code
 
 
-def _start(folders: Sequence[Path], paths: Paths, slot: Slot, device: str, quiet: bool) -> int:
+def _start(folders: Sequence[Path], paths: Paths, slot: Slot, options: Options, quiet: bool) -> int:
     """One attempt; its output goes to the terminal, or to the first folder's `log.txt` where several run at once."""
-    command = [sys.executable, "-m", "offline_mbrl.launch.worker", *map(str, folders), "--device", device]
+    command = [sys.executable, "-m", "offline_mbrl.launch.worker", *map(str, folders), "--device", options.device]
+    command += ["--checkpoint-every", str(options.save_every)]
     command += ["--launcher", str(os.getpid())]
     command += ["--cache-dir", str(paths.cache)] if paths.cache else []
     command += ["--data-dir", str(paths.data)] if paths.data else []

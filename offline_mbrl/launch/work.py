@@ -14,12 +14,13 @@ from offline_mbrl.storage.lock import InUseError, hold_run
 from offline_mbrl.training.divergence import Divergence
 from offline_mbrl.training.job import Job, Paths
 from offline_mbrl.training.run import run_jobs
+from offline_mbrl.training.saving import SAVE_EVERY
 
 Started = tuple[Job, Path]
 """A job and its folder."""
 
 
-def work(jobs: Sequence[Started], paths: Paths, device: str = "auto") -> int:
+def work(jobs: Sequence[Started], paths: Paths, device: str = "auto", save_every: float = SAVE_EVERY) -> int:
     """Runs jobs of one group in their folders, which it holds as long.
 
     A failure is written to the folder of every job that it ended, in one line, as well as to stderr.
@@ -36,7 +37,7 @@ def work(jobs: Sequence[Started], paths: Paths, device: str = "auto") -> int:
         with contextlib.ExitStack() as locks:
             for _, out in jobs:
                 locks.enter_context(hold_run(out))
-            run_jobs(jobs, paths)
+            run_jobs(jobs, paths, save_every=save_every)
             return max(_conclude(job, out) for job, out in jobs)
     except InUseError:
         raise

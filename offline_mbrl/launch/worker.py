@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--cache-dir", type=Path)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--checkpoint-every", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument("--cores", help="comma-separated core numbers")
     parser.add_argument("--launcher", type=int, help="the process whose end ends this one")
     args = parser.parse_args()
@@ -26,17 +27,17 @@ def main() -> None:
         end_with(args.launcher)
     if args.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core) for core in args.cores.split(",")})
-    sys.exit(guarded(lambda: _work(args.folders, args.data_dir, args.cache_dir, args.device)))
+    sys.exit(guarded(lambda: _work(args.folders, args.data_dir, args.cache_dir, args.device, args.checkpoint_every)))
 
 
-def _work(folders: list[Path], data_dir: Path | None, cache_dir: Path | None, device: str) -> int:
+def _work(folders: list[Path], data_dir: Path | None, cache_dir: Path | None, device: str, save_every: float) -> int:
     from offline_mbrl.data.cache import cache_folder
     from offline_mbrl.launch.work import work
     from offline_mbrl.machine import keep_compiled
     from offline_mbrl.training.job import Paths, read_job
 
     keep_compiled(cache_folder(cache_dir) / "compiled")  # most jobs of a sweep run another one's program
-    return work([(read_job(folder), folder) for folder in folders], Paths(data_dir, cache_dir), device)
+    return work([(read_job(folder), folder) for folder in folders], Paths(data_dir, cache_dir), device, save_every)
 
 
 if __name__ == "__main__":

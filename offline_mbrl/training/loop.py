@@ -29,13 +29,15 @@ class Program:
     """An algorithm compiled for a batch of lanes; every state leaf has a leading axis [lanes].
 
     `advance` takes `period` gradient steps that begin at number `step` and gives metrics [lanes], means over the
-    period; it consumes the states it is given. `act` is the deterministic policy on observations [lanes, E, d], of a
-    state that went through `deploy`; `variants` are other ways of acting, which are scored in its place.
+    period; it consumes the states it is given. `conclude` drops what only training reads. `act` is the deterministic
+    policy on observations [lanes, E, d], of a state that went through `deploy`; `variants` are other ways of acting,
+    which are scored in its place.
     """
 
     init: Callable[[Key, Data, Pretrained], State]
     advance: Callable[[State, Data, Key, int], tuple[State, Metrics]]
     deploy: Callable[[State], State]
+    conclude: Callable[[State], State]
     act: BatchedAct
     variants: Mapping[str, BatchedAct]
     period: int
@@ -91,7 +93,8 @@ def compile_lanes(build: Callable[[Numbers], Algorithm], numbers: Numbers, perio
     return Program(
         init=lambda keys, data, pretrained: init_all(numbers, keys, data, pretrained),
         advance=lambda state, data, keys, step: advance_all(state, numbers, data, keys, step),
-        deploy=(lambda state: deploy_all(state, numbers)) if first.deploy else lambda state: state,
+        deploy=(lambda state: deploy_all(state, numbers)) if first.deploy else _same,
+        conclude=jax.jit(jax.vmap(first.conclude)) if first.conclude else _same,
         act=_batch(lambda numbers: build(numbers).act, numbers),
         variants={name: _batch(partial(_variant, build, name), numbers) for name in first.variants},
         period=period,
@@ -148,6 +151,10 @@ def advance_seed(
 
     state, metrics = jax.lax.scan(run_block, state, step + block * jnp.arange(period // block))
     return state, jax.tree.map(jnp.mean, metrics)
+
+
+def _same(state: State) -> State:
+    return state
 
 
 def _variant(build: Callable[[Numbers], Algorithm], name: str, numbers: Numbers) -> Act:

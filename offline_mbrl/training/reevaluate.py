@@ -11,7 +11,8 @@ from offline_mbrl.simulation.evaluate import evaluate, reset_seeds
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.tasks import Physics, get_task
 from offline_mbrl.training.job import Paths, read_job
-from offline_mbrl.training.run import CHECKPOINTS, open_run
+from offline_mbrl.training.run import open_run
+from offline_mbrl.training.saving import CHECKPOINTS
 
 
 def reevaluate(run: Path, episodes: int, physics: Physics | None, seed: int, paths: Paths) -> str:

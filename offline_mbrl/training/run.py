@@ -2,14 +2,13 @@
 
 Several jobs that differ in seeds and numbers alone train in one program, as its lanes; each keeps its own folder.
 
-Nothing is lost to a kill: a period's records are appended before its checkpoint is put in place, and a run that starts
-again drops the records beyond its last checkpoint. Each draw depends on the seed and the step alone, so on the same
-device it ends as if it had never stopped.
+A kill costs what was done since the last checkpoint, and no more: a run that starts again drops the records beyond it.
+Each draw depends on the seed and the step alone, so on the same device it ends as if it had never stopped.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import accumulate, groupby
@@ -30,9 +29,8 @@ from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.pretraining.fit import Report, result_shape
 from offline_mbrl.progress import progress
 from offline_mbrl.simulation.simulator import Simulator
-from offline_mbrl.stopping import at_safe_points, stop_here
+from offline_mbrl.stopping import at_safe_points, stop_here, stop_requested
 from offline_mbrl.storage import records
-from offline_mbrl.storage.checkpoint import Checkpoints
 from offline_mbrl.tasks import get_task
 from offline_mbrl.training import lanes
 from offline_mbrl.training.divergence import Divergence, diverging
@@ -40,11 +38,18 @@ from offline_mbrl.training.experiment import lane_keys, matmul_precision, pretra
 from offline_mbrl.training.job import Job, Paths, claim
 from offline_mbrl.training.loop import Period, Program, compile_lanes, periods
 from offline_mbrl.training.provenance import describe
+from offline_mbrl.training.saving import (
+    CHECKPOINTS,
+    SAVE_EVERY,
+    Saver,
+    drop_checkpoints,
+    last_step,
+    read_state,
+    save_final,
+)
 from offline_mbrl.training.scoring import Record, score_lanes
 from offline_mbrl.training.system import System, configured
 from offline_mbrl.types import Data
-
-CHECKPOINTS = "checkpoints"
 
 
 class Member(NamedTuple):
@@ -83,7 +88,9 @@ class Opened:
         return [seed for member in self.members for seed in member.job.seeds]
 
 
-def run_job(job: Job, out: Path, paths: Paths, console: Console | None = None) -> list[Divergence]:
+def run_job(
+    job: Job, out: Path, paths: Paths, console: Console | None = None, save_every: float = SAVE_EVERY
+) -> list[Divergence]:
     """Runs `job` in the folder `out`, or goes on with it, or returns at once where it is done.
 
     Returns:
@@ -93,16 +100,22 @@ def run_job(job: Job, out: Path, paths: Paths, console: Console | None = None) -
       UserError: the folder cannot be written or belongs to another run, the data or a name is wrong, a checkpoint is
         damaged, or every seed diverged.
     """
-    (diverged,) = run_jobs([(job, out)], paths, console)
+    (diverged,) = run_jobs([(job, out)], paths, console, save_every)
     if len(diverged) == len(job.seeds):
         raise UserError(f"every seed diverged: {'; '.join(map(str, diverged))}")
     return diverged
 
 
-def run_jobs(jobs: Sequence[tuple[Job, Path]], paths: Paths, console: Console | None = None) -> list[list[Divergence]]:
+def run_jobs(
+    jobs: Sequence[tuple[Job, Path]],
+    paths: Paths,
+    console: Console | None = None,
+    save_every: float = SAVE_EVERY,
+) -> list[list[Divergence]]:
     """Runs jobs of one group (`lanes.group`), each in its folder, as the lanes of one program.
 
-    Jobs that are done are left alone; jobs at different steps run one after the other.
+    Jobs that are done are left alone; jobs at different steps run one after the other. Checkpoints are `save_every`
+    seconds apart.
 
     Returns:
       For each job the seeds that diverged. A job all of whose seeds did is not marked as done.
@@ -117,22 +130,22 @@ def run_jobs(jobs: Sequence[tuple[Job, Path]], paths: Paths, console: Console | 
     diverged: dict[Path, list[Divergence]] = {}
     with matmul_precision(jobs[0][0].precision):
         for _, started in groupby(sorted(waiting, key=_last_step), key=_last_step):
-            diverged |= _train(open_jobs(list(started), paths, console), console)
-    for job, out in waiting:
-        if len(diverged[out]) < len(job.seeds):
-            records.write_json(out / records.DONE, {"steps": job.steps})
+            diverged |= _train(open_jobs(list(started), paths, console), console, save_every)
+    for _, out in jobs:
+        if records.job_status(out) == "finished":
+            drop_checkpoints(out)
     return [diverged.get(out, []) for _, out in jobs]
 
 
 def open_run(job: Job, out: Path, paths: Paths, console: Console | None = None) -> Opened:
-    """`open_jobs` for one job, at the precision it was trained with."""
+    """`open_jobs` for one job, at the precision it was trained with; of a finished one the state that was kept."""
     with matmul_precision(job.precision):
         return open_jobs([(job, out)], paths, console or Console(stderr=True))
 
 
 def open_jobs(jobs: Sequence[tuple[Job, Path]], paths: Paths, console: Console) -> Opened:
     """Loads the data, reads or makes the fits, compiles, and restores the last checkpoints or starts afresh."""
-    first, step = jobs[0][0], _last_step(jobs[0])
+    first, step, finished = jobs[0][0], _last_step(jobs[0]), _finished(jobs[0][1])
     ends = [0, *accumulate(len(job.seeds) for job, _ in jobs)]
     members = [Member(job, out, slice(*ends[row : row + 2])) for row, (job, out) in enumerate(jobs)]
     dataset = load(first.task, first.source, first.size, first.physics, paths.data, paths.cache)
@@ -147,17 +160,18 @@ def open_jobs(jobs: Sequence[tuple[Job, Path]], paths: Paths, console: Console) 
     if step:
         # Shapes are enough to read a checkpoint by: neither the fits nor what `init` computes is made again.
         shapes = jax.eval_shape(program.init, keys, data, _fit_shapes(opened, data))
-        return Opened(members, program, data, _restore(members, step, shapes), step)
+        shapes = jax.eval_shape(program.conclude, shapes) if finished else shapes
+        return Opened(members, program, data, _restore(members, step, shapes, finished), step)
     fits = [_fits(member, dataset, data, paths, console) for member in members]
     return Opened(members, program, data, program.init(keys, data, _concatenate(fits)), 0)
 
 
 def _last_step(started: tuple[Job, Path]) -> int:
-    """The step of a job's last checkpoint, 0 where there is none."""
-    checkpoints = Checkpoints(started[1] / CHECKPOINTS)
-    step = checkpoints.latest_step() or 0
-    checkpoints.close()
-    return step
+    return last_step(started[1], _finished(started[1]))
+
+
+def _finished(out: Path) -> bool:
+    return records.job_status(out) == "finished"
 
 
 def _record_environment(member: Member, dataset: Dataset) -> None:
@@ -188,15 +202,14 @@ def _fit_shapes(opened: Opened, data: Data) -> Mapping[str, Any]:
     return {name: result_shape(pretraining, data, len(opened.seeds)) for name, pretraining in fits.items()}
 
 
-def _restore(members: Sequence[Member], step: int, shapes: State) -> State:
-    """The states of all lanes from the checkpoints of their jobs."""
-    states = []
-    for member in members:
-        own = partial(_rows_of, len(member.job.seeds))
-        checkpoints = Checkpoints(member.out / CHECKPOINTS)
-        states.append(checkpoints.restore(step, jax.tree.map(own, shapes)))
-        checkpoints.close()
-    return _concatenate(states)
+def _restore(members: Sequence[Member], step: int, shapes: State, finished: bool) -> State:
+    """The states of all lanes from the folders of their jobs."""
+    return _concatenate(
+        [
+            read_state(member.out, step, jax.tree.map(partial(_rows_of, len(member.job.seeds)), shapes), finished)
+            for member in members
+        ]
+    )
 
 
 def _rows_of(rows: int, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
@@ -208,31 +221,59 @@ def _concatenate(trees: Sequence[Any]) -> Any:
     return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
 
 
-def _train(opened: Opened, console: Console) -> dict[Path, list[Divergence]]:
+def _train(opened: Opened, console: Console, save_every: float) -> dict[Path, list[Divergence]]:
     """The periods of training and evaluation, from the last checkpoints on; what diverged, by folder."""
     job, members = opened.job, opened.members
     diverged = {member.out: _resume_records(member, opened.step) for member in members}
-    checkpoints = {member.out: Checkpoints(member.out / CHECKPOINTS) for member in members}
+    savers = {member.out: Saver(member.out, save_every) for member in members}
     simulator = Simulator(get_task(job.task).robot, len(opened.seeds) * job.episodes, job.physics)
     keys = lane_keys(opened.seeds, "train")
-    with at_safe_points(), progress(_title(opened), job.steps, opened.step, console) as tick:
+    with at_safe_points(), progress(_title(opened), job.steps, opened.step, console) as tick, _closing(savers.values()):
         stop_here()
         for period in periods(opened.program, opened.state, opened.data, keys, opened.step, job.steps):
             for member in members:
-                diverged[member.out] += _note_divergence(member, period, diverged[member.out])
+                diverged[member.out] += _note_divergence(member, period, diverged[member.out], savers[member.out])
             if all(len(diverged[member.out]) == len(member.job.seeds) for member in members):
                 break
             scores = _score(opened, period, simulator)
             noted = [_record(member, period, scores[member.lanes], diverged[member.out]) for member in members]
-            for member in members:
-                state = period.state if len(members) == 1 else member.own(period.state)
-                checkpoints[member.out].save(period.step, state)
             tick(period.step, f"score {np.mean([score for scores in noted for score in scores]):.1f}")
-            if period.step < job.steps:
-                stop_here()
-    for checkpoint in checkpoints.values():
-        checkpoint.close()
+            if period.step == job.steps:
+                _conclude(opened, period, diverged)
+            else:
+                _save_if_due(members, period, savers)
     return diverged
+
+
+def _save_if_due(members: Sequence[Member], period: Period, savers: Mapping[Path, Saver]) -> None:
+    """A checkpoint by the clock, or because a stop was asked for, which is then heeded."""
+    stopping = stop_requested() is not None
+    for member in members:
+        if stopping or savers[member.out].due:
+            savers[member.out].save(period.step, _own_state(members, member, period.state))
+    stop_here()
+
+
+def _conclude(opened: Opened, period: Period, diverged: Mapping[Path, list[Divergence]]) -> None:
+    """Keeps of every job with a sound seed what acting needs, and marks it as done."""
+    kept = opened.program.conclude(period.state)
+    for member in opened.members:
+        if len(diverged[member.out]) < len(member.job.seeds):
+            save_final(member.out, period.step, _own_state(opened.members, member, kept))
+            records.write_json(member.out / records.DONE, {"steps": period.step})
+
+
+def _own_state(members: Sequence[Member], member: Member, state: State) -> State:
+    return state if len(members) == 1 else member.own(state)
+
+
+@contextmanager
+def _closing(savers: Iterable[Saver]) -> Iterator[None]:
+    """Closes all in the end, so that what is being written is in place."""
+    with ExitStack() as stack:
+        for saver in savers:
+            stack.callback(saver.close)
+        yield
 
 
 def _title(opened: Opened) -> str:
@@ -272,14 +313,14 @@ def _record(member: Member, period: Period, scores: list[list[Record]], diverged
     return [record["score"] for record in kept]
 
 
-def _note_divergence(member: Member, period: Period, known: list[Divergence]) -> list[Divergence]:
+def _note_divergence(member: Member, period: Period, known: list[Divergence], saver: Saver) -> list[Divergence]:
     """The seeds that went wrong in this period; keeps a copy of the checkpoint before it."""
-    last_good = period.step - member.job.evaluate_every
     given_up = {entry.seed for entry in known}
     found = []
     for seed, quantity, value in diverging(member.job.seeds, member.own(dict(period.metrics))):
         if seed not in given_up:
-            kept = _keep_checkpoint(member.out, last_good) if last_good else None
+            last_good = saver.latest_step()
+            kept = None if last_good is None else _keep_checkpoint(member.out, last_good)
             found.append(Divergence(seed, period.step, quantity, f"{value:g}", kept))
     if found:
         records.write_json(member.out / records.DIVERGED, [asdict(entry) for entry in (*known, *found)])

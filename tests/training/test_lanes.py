@@ -11,6 +11,7 @@ from offline_mbrl.algorithms.registry import get_definition
 from offline_mbrl.config import number_fields, with_numbers
 from offline_mbrl.storage import records
 from offline_mbrl.training import lanes
+from offline_mbrl.training import run as run_module
 from offline_mbrl.training.job import Job, Paths, make_job
 from offline_mbrl.training.run import open_run, run_job, run_jobs
 
@@ -82,17 +83,27 @@ def test_a_lane_of_a_grid_equals_the_same_setting_run_alone(tmp_path: Path) -> N
 
 
 @pytest.mark.medium
-def test_a_lane_that_was_begun_alone_goes_on_in_company_and_the_other_way_round(tmp_path: Path) -> None:
+def test_jobs_at_different_steps_finish_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = Paths(cache=tmp_path / "cache")
     first, second = make((0,), penalty_weight=0.5), make((1,), penalty_weight=5.0)
-    run_jobs([(first, tmp_path / "a"), (second, tmp_path / "b")], paths)
-    (tmp_path / "a" / records.DONE).unlink()  # as if it had been killed after its last checkpoint
-    before = (tmp_path / "a" / records.SCORES).read_bytes()
+    run_job(first, tmp_path / "whole", paths)
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "_conclude", lambda *args: None)
+        run_job(first, tmp_path / "a", paths, save_every=0)
     assert run_jobs([(first, tmp_path / "a"), (second, tmp_path / "b")], paths) == [[], []]
-    assert (tmp_path / "a" / records.SCORES).read_bytes() == before
-    opened = open_run(first, tmp_path / "a", paths)
-    assert opened.step == 40
-    assert {leaf.shape[0] for leaf in jax.tree.leaves(opened.state)} == {1}
+    assert (tmp_path / "a" / records.SCORES).read_bytes() == (tmp_path / "whole" / records.SCORES).read_bytes()
+    assert records.job_status(tmp_path / "b") == "finished"
+
+
+@pytest.mark.medium
+def test_each_job_of_a_group_keeps_its_own_lanes(tmp_path: Path) -> None:
+    paths = Paths(cache=tmp_path / "cache")
+    jobs = [(make((0, 1), penalty_weight=0.5), tmp_path / "a"), (make((1,), penalty_weight=5.0), tmp_path / "b")]
+    run_jobs(jobs, paths)
+    for job, folder in jobs:
+        opened = open_run(job, folder, paths)
+        assert opened.step == 40
+        assert {leaf.shape[0] for leaf in jax.tree.leaves(opened.state)} == {len(job.seeds)}
 
 
 def test_other_content_under_the_same_name_is_another_run(tmp_path: Path) -> None:

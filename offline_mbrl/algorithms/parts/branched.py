@@ -155,6 +155,11 @@ def update(
     return state.replace(learner=learner), metrics | learner_metrics
 
 
+def conclude(state: State) -> State:
+    """The state without its imagined rows, which only training reads: most of its bytes."""
+    return state.replace(imagined=ring.emptied(state.imagined))
+
+
 def act(agent: SAC, state: BranchedState, obs: Array, key: Key, deterministic: bool) -> Array:
     """The actor's action."""
     return sac.act(agent, state.learner.actor.params, obs, key, deterministic)
@@ -173,6 +178,7 @@ def build(problem: Problem, config: BranchedConfig, steps: int, target: Target =
         act=partial(act, agent),
         refresh=partial(refresh, config, agent),
         refresh_every=config.rollout_every,
+        conclude=conclude,
     )
 
 

@@ -198,6 +198,7 @@ def build(problem: Problem, config: CROPConfig, steps: int) -> Algorithm:
         act=partial(branched.act, agent),
         refresh=partial(refresh, config, agent),
         refresh_every=config.rollout_every,
+        conclude=branched.conclude,
     )
 
 
