@@ -122,11 +122,9 @@ def estimate(
     """
     scores = as_arrays(tasks)
     value = float(statistic(scores))
-    return (
-        Estimate(value, *_interval(statistic(draw(scores, resamples, seed)), level))
-        if enough(scores)
-        else Estimate(value)
-    )
+    if not enough(scores):
+        return Estimate(value)
+    return Estimate(value, *percentile_interval(statistic(draw(scores, resamples, seed)), level))
 
 
 def estimate_improvement(
@@ -144,7 +142,7 @@ def estimate_improvement(
     value = float(improvement(x, y))
     if not (enough(x) and enough(y)):
         return Estimate(value)
-    return Estimate(value, *_interval(improvement(draw(x, resamples, seed), draw(y, resamples, seed + 1)), level))
+    return Estimate(value, *percentile_interval(improvement(draw(x, resamples, seed), draw(y, resamples, seed + 1)), level))
 
 
 def performance_profile(
@@ -157,7 +155,7 @@ def performance_profile(
     if not enough(scores):
         return Band(value)
     drawn = draw(scores, resamples, seed)
-    return Band(value, *_band([point(drawn) for point in points]))
+    return Band(value, *percentile_band([point(drawn) for point in points]))
 
 
 def estimate_curve(
@@ -177,7 +175,7 @@ def estimate_curve(
     value = np.array([statistic(step) for step in steps])
     if not steps or not enough(steps[0]):
         return Band(value)
-    return Band(value, *_band([statistic(draw(step, resamples, seed)) for step in steps]))
+    return Band(value, *percentile_band([statistic(draw(step, resamples, seed)) for step in steps]))
 
 
 def as_arrays(tasks: Sequence[ArrayLike]) -> list[Floats]:
@@ -196,6 +194,18 @@ def draw(tasks: Sequence[Floats], resamples: int, seed: int) -> list[Floats]:
     return [scores[generator.integers(scores.size, size=(resamples, scores.size))] for scores in tasks]
 
 
+def percentile_interval(resampled: Floats, level: float = LEVEL) -> tuple[float, float] | tuple[None, None]:
+    """Percentiles of [n] resamples; none where they are all alike, which says nothing about other seeds."""
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return (float(low), float(high)) if low < high else (None, None)
+
+
+def percentile_band(resampled: Sequence[Floats], level: float = LEVEL) -> tuple[Floats, Floats]:
+    """Percentiles of resamples [n, n_resamples] at each point."""
+    low, high = np.quantile(np.array(resampled), [(1 - level) / 2, (1 + level) / 2], axis=-1)
+    return low, high
+
+
 def _task_means(tasks: Sequence[Floats]) -> Floats:
     """Mean over seeds, [n_tasks, ...]."""
     return np.array([scores.mean(axis=-1) for scores in tasks])
@@ -210,15 +220,3 @@ def _pooled(tasks: Sequence[Floats]) -> Floats:
 def _wins(x: Floats, y: Floats) -> Floats:
     """Share of pairs of x [..., n] and y [..., m] that x wins, ties by half."""
     return (0.5 + 0.5 * np.sign(x[..., :, None] - y[..., None, :])).mean(axis=(-2, -1))
-
-
-def _interval(resampled: Floats, level: float) -> tuple[float, float] | tuple[None, None]:
-    """Percentiles of [n] resamples; none where they are all alike, which says nothing about other seeds."""
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    return (float(low), float(high)) if low < high else (None, None)
-
-
-def _band(resampled: Sequence[Floats], level: float = LEVEL) -> tuple[Floats, Floats]:
-    """Percentiles of resamples [n, n_resamples] at each point."""
-    low, high = np.quantile(np.array(resampled), [(1 - level) / 2, (1 + level) / 2], axis=-1)
-    return low, high
