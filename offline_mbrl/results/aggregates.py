@@ -47,18 +47,16 @@ def aggregate(groups: Sequence[Group]) -> list[Aggregate]:
 
 
 def shared_columns(groups: Sequence[Group]) -> list[Column]:
-    """The columns where every row has a seed that counts, in the benchmark's order."""
+    """The columns where every row that has a seed that counts anywhere has one, in the benchmark's order."""
     scored = as_cells(groups)
-    rows = {group.row for group in groups}
-    columns = {column for _, column in scored}
+    rows, columns = {row for row, _ in scored}, {column for _, column in scored}
     return sorted((one for one in columns if all((row, one) in scored for row in rows)), key=column_order)
 
 
 def scores_by_row(groups: Sequence[Group]) -> dict[Row, list[Floats]]:
-    """The final scores [n_seeds] of each row, for each of `shared_columns`."""
+    """The final scores [n_seeds] of each row that has any, for each of `shared_columns`."""
     scored, columns = as_cells(groups), shared_columns(groups)
-    rows = dict.fromkeys(group.row for group in groups)
-    return {row: [scored[row, column].final_scores for column in columns] for row in rows}
+    return {row: [scored[row, column].final_scores for column in columns] for row, _ in scored}
 
 
 def mean_ranks(groups: Sequence[Group]) -> dict[Row, float]:
@@ -94,7 +92,7 @@ def aggregate_curves(
     """Of each row the gradient steps [n] that all its seeds on `shared_columns` share, and the statistic there."""
     scored, columns = as_cells(groups), shared_columns(groups)
     curves: dict[Row, tuple[NDArray[np.int64], Band]] = {}
-    for row in dict.fromkeys(group.row for group in groups) if columns else ():
+    for row in {row: None for row, _ in scored} if columns else ():
         own = [scored[row, column] for column in columns]
         steps = sorted(set.intersection(*(set(shared_steps(group.counted)) for group in own)))
         curves[row] = (
