@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from offline_mbrl.errors import UserError
 from offline_mbrl.results.aggregates import aggregate, profiles, scores_by_row, shared_columns
 from offline_mbrl.results.compare import compare_groups
-from offline_mbrl.results.figure_style import SCREEN, Size, add_caption, add_legend, looks, tidy
+from offline_mbrl.results.figure_style import SCREEN, Looks, Size, add_caption, add_legend, looks, tidy
 from offline_mbrl.results.groups import Group, Row, row_label
 from offline_mbrl.results.statistics import STATISTICS, Estimate
 
@@ -20,11 +20,11 @@ THRESHOLDS = 101
 
 def draw_aggregates(groups: Sequence[Group], size: Size) -> Figure:
     """A panel for each aggregate over the tasks that all rows have, a bar of its interval for each row."""
-    found = aggregate(_over_tasks(groups))
+    found, styles = aggregate(_over_tasks(groups)), looks(group.row for group in groups)
     figure = Figure((_wide(size), _height([one.row for one in found], size)), layout="constrained")
     panels = figure.subplots(1, len(STATISTICS), squeeze=False, sharey=True)[0]
     for panel, name in zip(panels, STATISTICS, strict=True):
-        _draw_bars(panel, {one.row: one.estimates[name] for one in found}, size)
+        _draw_bars(panel, {one.row: one.estimates[name] for one in found}, styles, size)
         panel.set(title=name + (" ↓" if name == "optimality gap" else " ↑"))
     add_caption(
         figure,
@@ -59,15 +59,15 @@ def draw_improvement(groups: Sequence[Group], baseline: str, size: Size) -> Figu
     figure = Figure((_narrow(size), _height([one.row for one in found], size)), layout="constrained")
     panel = figure.subplots()
     panel.axvline(0.5, color="0.4", linestyle=(0, (4, 3)), linewidth=1)
-    _draw_bars(panel, {one.row: one.improvement for one in found}, size)
+    _draw_bars(panel, {one.row: one.improvement for one in found}, looks(group.row for group in groups), size)
     panel.set(xlabel=f"P(improvement on {row_label(found[0].baseline)})", xlim=(-0.02, 1.02))
     add_caption(figure, "Over the tasks that both have. Bars: 95 % bootstrap intervals over seeds.", size)
     return figure
 
 
-def _draw_bars(panel: Axes, rows: Mapping[Row, Estimate], size: Size) -> None:
+def _draw_bars(panel: Axes, rows: Mapping[Row, Estimate], styles: Looks, size: Size) -> None:
     """A horizontal bar from low to high for each row, the first on top, with its value as a line."""
-    styles = looks(rows)
+    panel.use_sticky_edges = False
     for place, (row, about) in enumerate(rows.items()):
         color, _ = styles[row]
         if about.low is not None and about.high is not None:

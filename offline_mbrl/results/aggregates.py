@@ -69,15 +69,17 @@ def mean_ranks(groups: Sequence[Group]) -> dict[Row, float]:
 def best(groups: Sequence[Group]) -> set[tuple[Row, Column]]:
     """In each column the highest mean and those whose Welch interval of the difference from it holds 0.
 
-    None in a column where that tells no row apart, or where the highest is of a single seed.
+    None in a column where that tells no row apart, or where the highest is of a single seed; a single seed is never
+    among them.
     """
     found: set[tuple[Row, Column]] = set()
     for column in {group.column for group in groups}:
         rivals = [group for group in groups if group.column == column and group.counted]
         top = max(rivals, key=lambda group: group.final_scores.mean(), default=None)
         if top is not None and len(top.counted) > 1:
-            equals = [group for group in rivals if group is top or not _is_worse(group, top)]
-            found |= {(group.row, column) for group in equals if len(equals) < len(rivals)}
+            several = [group for group in rivals if len(group.counted) > 1]
+            equals = [group for group in several if group is top or not _is_worse(group, top)]
+            found |= {(group.row, column) for group in equals if len(equals) < len(several)}
     return found
 
 
@@ -124,6 +126,6 @@ def _held(curve: Curve, steps: Sequence[int]) -> Floats:
 
 
 def _is_worse(group: Group, top: Group) -> bool:
-    """Whether the interval of `group` minus `top` lies below 0; a single seed has none and is not called as good."""
+    """Whether the interval of `group` minus `top` lies below 0; seeds that are all alike have none, and need none."""
     gap = difference(group.final_scores, top.final_scores, paired=False)
     return gap.value < 0 if gap.high is None else gap.high < 0
