@@ -49,7 +49,9 @@ class Suite(Config):
     precision: Precision = "default"
     set: dict[str, Any] = Field(default_factory=dict, description="hyper-parameters for all runs that have them")
     parallel: int = Field(1, ge=1, description="jobs at once where --parallel does not say, if there are the cores")
-    published: Path | None = Field(None, description="published scores to show beside: builtin, or a CSV, relative to this file")
+    published: Path | None = Field(
+        None, description="published scores to show beside: builtin, or a CSV, relative to this file"
+    )
     run: tuple[Run, ...] = Field(min_length=1)
 
 

@@ -8,7 +8,19 @@ import pytest
 
 from offline_mbrl.cli import app as cli
 
-COMMANDS = ("tasks", "algorithms", "train", "sweep", "evaluate", "table", "plot", "compare", "export", "import", "doctor")
+COMMANDS = (
+    "tasks",
+    "algorithms",
+    "train",
+    "sweep",
+    "evaluate",
+    "table",
+    "plot",
+    "compare",
+    "export",
+    "import",
+    "doctor",
+)
 DATA_COMMANDS = ("build", "stats", "download", "import", "verify", "collect", "pack", "export")
 
 

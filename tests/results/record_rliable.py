@@ -17,17 +17,17 @@ X = (np.arange(20.0).reshape(5, 4) * 37 % 101) ** 2 / 100
 Y = np.arange(12.0).reshape(3, 4) * 53 % 89
 
 
-def aggregates(scores: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def aggregates(scores: np.ndarray) -> np.ndarray:
     gap = metrics.aggregate_optimality_gap(scores, gamma=60.0)
     named = (metrics.aggregate_mean, metrics.aggregate_median, metrics.aggregate_iqm)
     return np.array([*(function(scores) for function in named), gap])
 
 
-def improvement(x: np.ndarray, y: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def improvement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.array([metrics.probability_of_improvement(x, y)])
 
 
-def curve(scores: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def curve(scores: np.ndarray) -> np.ndarray:
     return np.array([metrics.aggregate_iqm(scores[..., step]) for step in range(scores.shape[-1])])
 
 

@@ -55,21 +55,20 @@ def gap(tasks: Sequence[Floats]) -> Floats:
 def test_aggregates(place: int, statistic: statistics.Statistic) -> None:
     (drawn,) = draws(X)
     low, high = statistics.percentile_interval(statistic(drawn))
-    found = (statistic(list(X.T)), low, high)
-    np.testing.assert_allclose(found, [values[place] for values in AGGREGATES], rtol=1e-12)
+    assert (float(statistic(list(X.T))), low, high) == pytest.approx(tuple(values[place] for values in AGGREGATES))
 
 
 def test_performance_profiles() -> None:
     (drawn,) = draws(X)
     low, high = statistics.percentile_band([statistics.profile(drawn, threshold) for threshold in THRESHOLDS])
-    found = [[statistics.profile(list(X.T), threshold) for threshold in THRESHOLDS], low, high]
-    np.testing.assert_allclose(found, PROFILE, rtol=1e-12)
+    points = [statistics.profile(list(X.T), threshold) for threshold in THRESHOLDS]
+    np.testing.assert_allclose(np.array([points, low, high]), np.array(PROFILE), rtol=1e-12)
 
 
 def test_probability_of_improvement() -> None:
     low, high = statistics.percentile_interval(statistics.improvement(*draws(X, Y)))
-    found = (statistics.improvement(list(X.T), list(Y.T)), low, high)
-    np.testing.assert_allclose(found, np.ravel(IMPROVEMENT), rtol=1e-12)
+    point = float(statistics.improvement(list(X.T), list(Y.T)))
+    assert (point, low, high) == pytest.approx(tuple(value for (value,) in IMPROVEMENT))
 
 
 def test_interquartile_mean_against_steps() -> None:

@@ -50,9 +50,9 @@ def test_results_of_groups_are_pooled_in_one_folder(write_job: WriteJob, runs: P
 def test_one_line_of_duckdb_reads_it(write_job: WriteJob, runs: Path, tmp_path: Path) -> None:
     write_job("a", {0: [1.0, 2.0], 1: [3.0, 4.0]})
     path = export_scores([runs], tmp_path / "scores.parquet")
-    found = duckdb.sql(f"select seed, max(score) from '{path}' group by seed order by seed").fetchall()
+    found = duckdb.execute(f"select seed, max(score) from '{path}' group by seed order by seed").fetchall()
     assert found == [(0, 2.0), (1, 4.0)]
-    assert duckdb.sql(f"select * from '{path}'").columns == list(FIELDS)
+    assert duckdb.read_parquet(str(path)).columns == list(FIELDS)
 
 
 def test_every_column_is_documented() -> None:
