@@ -146,11 +146,11 @@ def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _system(error: OSError) -> str:
-    where = error.filename2 or error.filename
+    named = error.filename2 or error.filename
+    place = os.fsdecode(named) if isinstance(named, str | bytes) else "the output"
     what = (error.strerror or str(error)).lower()
-    if error.errno == errno.ENOSPC and where and _is_out_of_inodes(Path(os.fsdecode(where))):
+    if error.errno == errno.ENOSPC and _is_out_of_inodes(Path(place)):
         what = "no room for another file (no inodes left)"
-    place = os.fsdecode(where) if where and not isinstance(where, int) else "the output"
     return f"{what}: {place}; {REMEDIES.get(error.errno or 0, f'see to it, {AGAIN}')}"
 
 
