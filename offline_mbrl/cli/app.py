@@ -16,7 +16,7 @@ from offline_mbrl.cli.data import app as data_app
 from offline_mbrl.cli.ranges import SEEDS, SIDE_BY_SIDE, in_range
 from offline_mbrl.errors import UserError
 from offline_mbrl.failures import guarded
-from offline_mbrl.tasks import Physics
+from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
 
 app = Commands()
 app.group("data", data_app)
@@ -69,7 +69,7 @@ def train(
     task: Annotated[Positional[str], arg(metavar="TASK")],
     source: str = "builtin",
     size: int | None = None,
-    physics: Physics = "d4rl-v2",
+    physics: Physics = DEFAULT_PHYSICS,
     seeds: int = 1,
     first_seed: int = 0,
     steps: int | None = None,
@@ -97,7 +97,7 @@ def train(
     Args:
       algorithm: one of `offline-mbrl algorithms`.
       task: one of `offline-mbrl tasks`.
-      source: builtin, d4rl, minari, minari:ID or synthetic.
+      source: builtin, policy:FILE, d4rl, d4rl:FILE, minari, minari:ID or synthetic.
       size: rows of generated data; D4RL's number when absent.
       physics: of the evaluation, and of generated data.
       seeds: how many, trained in one program.
