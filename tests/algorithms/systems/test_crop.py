@@ -24,14 +24,16 @@ from offline_mbrl.dynamics import fit as fitting
 from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, Layer, Weights, init_layers, init_weights
 from offline_mbrl.dynamics.rollout import ensemble_model
 from offline_mbrl.keys import stream
+from offline_mbrl.nn.networks import Params
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.nn.train_state import TrainState
 from offline_mbrl.tasks import TASKS
-from offline_mbrl.types import Array, Data, Problem, Transition
+from offline_mbrl.types import Array, Data, Transition
+from tests.algorithms import toys
 
 pytestmark = pytest.mark.medium
 
-PROBLEM = Problem(3, 2, lambda obs: jnp.zeros(obs.shape[:-1], bool))
+PROBLEM = toys.endless(3, 2)
 WORLD = EnsembleConfig(hidden=(4,), weight_decay=(0.0, 0.0), members=3, elites=2)
 RANGE = RewardRange(jnp.array(-2.0), jnp.array(3.0))
 
@@ -57,7 +59,7 @@ def rows(n: int, seed: int = 0) -> Transition:
 
 
 def world() -> Ensemble:
-    return Ensemble(init_weights(WORLD, 3, 2, jax.random.key(0)), Normalizer(jnp.zeros(5), jnp.ones(5)), jnp.arange(2))
+    return toys.untrained_world(WORLD, 3, 2)
 
 
 def reward_model() -> RewardEnsemble:
@@ -71,8 +73,7 @@ def optimizer_steps(trained: TrainState) -> int:
 
 
 def start(settings: CROPConfig) -> tuple[CROPState, Data]:
-    transitions = rows(30)
-    data = Data(transitions, jnp.zeros(30), jnp.zeros(30, bool), jnp.ones(30, bool))
+    data = toys.data_of(rows(30))
     return jax.jit(lambda key: build(PROBLEM, settings, 10).init(key, data, world()))(jax.random.key(0)), data
 
 
@@ -81,9 +82,9 @@ def test_value_is_bounded_by_what_the_datas_rewards_can_sum_to() -> None:
     np.testing.assert_allclose(value, [-20.0, 5.0, 30.0], rtol=1e-6)
 
 
-def critic_with_bias(bias: float) -> dict[str, object]:
+def critic_with_bias(bias: float) -> Params:
     """Q_k(s, a) = bias."""
-    return {"MLP_0": {"Dense_0": {"kernel": jnp.zeros((2, 5, 1)), "bias": jnp.full((2, 1), bias)}}}
+    return toys.linear_critics([[0.0] * 5] * 2, [bias] * 2)
 
 
 @pytest.mark.parametrize(("bias", "bounded", "expected"), [(1e6, True, 300.0), (-1e6, True, -200.0), (1e6, False, 1e6)])

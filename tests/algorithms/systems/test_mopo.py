@@ -11,32 +11,21 @@ import pytest
 from offline_mbrl.algorithms.presets import resolve
 from offline_mbrl.algorithms.systems import mopo
 from offline_mbrl.algorithms.systems.mopo import MOPOConfig, MOPOState
-from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, init_weights
+from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig
 from offline_mbrl.dynamics.rollout import Rollout
 from offline_mbrl.dynamics.uncertainty import PenaltyName
 from offline_mbrl.errors import UserError
-from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.nn.train_state import TrainState
-from offline_mbrl.types import Array, Data, Metrics, Problem, Transition
+from offline_mbrl.types import Array, Metrics, Problem, Transition
+from tests.algorithms import toys
 
 TINY = EnsembleConfig(members=3, elites=2, hidden=(8,), weight_decay=(0.0, 0.0))
 PROBLEM = Problem(3, 2, lambda obs: jnp.abs(obs).max(-1) > 3)
-DATA = Data(
-    Transition(
-        jax.random.normal(jax.random.key(1), (50, 3)),
-        jnp.zeros((50, 2)),
-        jnp.zeros(50),
-        jnp.ones(50),
-        jnp.zeros((50, 3)),
-    ),
-    jnp.zeros(50),
-    jnp.zeros(50, bool),
-    jnp.ones(50, bool),
-)
+DATA = toys.data_of(toys.random_rows(50, 3, 2))
 
 
 def ensemble() -> Ensemble:
-    return Ensemble(init_weights(TINY, 3, 2, jax.random.key(0)), Normalizer(jnp.zeros(5), jnp.ones(5)), jnp.arange(2))
+    return toys.untrained_world(TINY, 3, 2)
 
 
 def refreshed(times: int = 1, **settings: Any) -> tuple[MOPOState, Metrics]:

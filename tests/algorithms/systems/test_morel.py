@@ -15,10 +15,11 @@ from offline_mbrl.algorithms.systems.morel import (
     find_threshold,
     halting_model,
 )
-from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, Layer, Weights, only_elites, predict
+from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, only_elites, predict
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.tasks import TASKS
 from offline_mbrl.types import Data, Problem, Transition
+from tests.algorithms import toys
 
 pytestmark = pytest.mark.medium
 
@@ -36,10 +37,9 @@ def ensemble(spread: float = 1.0) -> Ensemble:
 
     The inputs' standard deviations are 2 and 5 for the state and 1 for the action.
     """
-    kernel = jnp.zeros((3, 3, 6)).at[2, 2, 1].set(spread)
-    bias = jnp.tile(jnp.array([1.0, 0.0, 0.0, -40.0, -40.0, -40.0]), (3, 1)).at[1, 2].set(9.0)
-    weights = Weights((Layer(kernel, bias),), jnp.full(3, -60.0), jnp.full(3, 60.0))
-    return Ensemble(weights, Normalizer(jnp.zeros(3), jnp.array([2.0, 5.0, 1.0])), jnp.array([0, 2], jnp.int32))
+    constant = jnp.array([[1.0, 0.0, 0.0], [1.0, 0.0, 9.0], [1.0, 0.0, 0.0]])
+    world = toys.linear_world(jnp.zeros((3, 3, 3)).at[2, 2, 1].set(spread), constant, elites=(0, 2))
+    return world.replace(inputs=Normalizer(jnp.zeros(3), jnp.array([2.0, 5.0, 1.0])))
 
 
 def rows(count: int = 25) -> Transition:
@@ -49,7 +49,7 @@ def rows(count: int = 25) -> Transition:
 
 
 def data(count: int = 25) -> Data:
-    return Data(rows(count), jnp.zeros(count), jnp.zeros(count, bool), jnp.ones(count, bool))
+    return toys.data_of(rows(count))
 
 
 def test_disagreement_by_hand() -> None:

@@ -26,11 +26,12 @@ from offline_mbrl.algorithms.systems.rambo import (
     whiten,
 )
 from offline_mbrl.dynamics import fit
-from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, Layer, Weights, init_weights
+from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, Weights
 from offline_mbrl.dynamics.rollout import ensemble_model
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.tasks import TASKS
 from offline_mbrl.types import Array, Data, Problem, Transition
+from tests.algorithms import toys
 
 pytestmark = pytest.mark.medium
 
@@ -55,12 +56,11 @@ def rows(count: int = 200) -> Transition:
 
 
 def data() -> Data:
-    return Data(rows(), jnp.zeros(200), jnp.zeros(200, bool), jnp.ones(200, bool))
+    return toys.data_of(rows())
 
 
 def ensemble(settings: RAMBOConfig) -> Ensemble:
-    weights = init_weights(settings.dynamics, 2, 1, KEY)
-    return Ensemble(weights, Normalizer(jnp.zeros(3), jnp.ones(3)), jnp.array([0, 2], jnp.int32))
+    return toys.untrained_world(settings.dynamics, 2, 1, KEY).replace(elites=jnp.array([0, 2], jnp.int32))
 
 
 def likelihood_batch(settings: RAMBOConfig, world: Ensemble) -> tuple[Array, Array]:
@@ -95,8 +95,7 @@ def test_advantage_by_hand() -> None:
     settings = config(hidden=(), discount=0.5)
     agent = sac.make(PROBLEM, settings, 1)
     learner = sac.init(agent, KEY)
-    kernel = jnp.tile(jnp.array([[1.0], [0.0], [2.0]]), (2, 1, 1))
-    critic = {"MLP_0": {"Dense_0": {"kernel": kernel, "bias": jnp.array([[0.0], [1.0]])}}}
+    critic = toys.linear_critics([[1.0, 0.0, 2.0]] * 2, [0.0, 1.0])
     learner = learner.replace(
         critic=learner.critic.replace(params=critic),
         actor=learner.actor.replace(params=jax.tree.map(jnp.zeros_like, learner.actor.params)),
@@ -126,13 +125,11 @@ def test_the_adversary_makes_good_outcomes_less_likely() -> None:
     # mean(A (y - mu)): outcomes +1 with A = 1 and -1 with A = -1 give +1, so that descent moves mu below 0.
     dynamics = DYNAMICS | {"members": 1, "elites": 1, "hidden": (), "weight_decay": (0.0,), "logvar_penalty": 0.0}
     settings = config(adversary_weight=1.0, dynamics=dynamics)
-    layer = Layer(jnp.zeros((1, 3, 6)), jnp.zeros((1, 6)))
-    weights = Weights((layer,), jnp.full(3, -60.0), jnp.full(3, 60.0))
-    world = Ensemble(weights, Normalizer(jnp.zeros(3), jnp.ones(3)), jnp.zeros(1, jnp.int32))
+    world = toys.linear_world(jnp.zeros((1, 3, 3)), log_std=0.0)
     outcome = jnp.array([[1.0, 1.0, 0.0], [-1.0, -1.0, 0.0]])
     score = Score(jnp.zeros((2, 2)), jnp.zeros((2, 1)), outcome, jnp.array([1.0, -1.0]))
     x, y = jnp.zeros((1, 2, 3)), jnp.zeros((1, 2, 3))
-    grads, metrics = jax.grad(adversary_loss, argnums=1, has_aux=True)(settings, weights, world, score, x, y)
+    grads, metrics = jax.grad(adversary_loss, argnums=1, has_aux=True)(settings, world.weights, world, score, x, y)
     np.testing.assert_allclose(grads.layers[0].bias[0, :3], [1.0, 1.0, 0.0], atol=1e-5)
     assert float(metrics["adversary_loss"]) == pytest.approx(0.0, abs=1e-5)  # both outcomes are equally likely
 
@@ -151,7 +148,7 @@ def test_members_that_are_no_elites_feel_the_likelihood_alone() -> None:
 def test_no_gradient_goes_through_the_sample() -> None:
     settings = config()
     agent, world = sac.make(PROBLEM, settings, 1), ensemble(settings)
-    learner, normalizer = sac.init(agent, KEY), Normalizer(jnp.zeros(2), jnp.ones(2))
+    learner, normalizer = sac.init(agent, KEY), toys.identity(2)
 
     def total(weights: Weights) -> Array:
         score, _, _ = imagine(agent, learner, world.replace(weights=weights), normalizer, jnp.ones((4, 2)), KEY)

@@ -65,8 +65,8 @@ def test_the_targets_action_is_the_target_policys_with_noise_within_its_clip() -
     noisy = replace(td3, config=td3.config.model_copy(update={"policy_noise": 100.0, "noise_clip": 0.25}))
     # Where Qbar_2 = -4 s + 4 a is the smaller, y = 1 + 0.5 (-4 + 4 a) with a = -0.25 or 0.25.
     state = state.replace(target_critic=toys.linear_critics([[1.0, 0.0], [-4.0, 4.0]]))
-    drawn = {round(float(td3_bc.bellman_target(noisy, state, batch, jax.random.key(i))[0]), 6) for i in range(8)}
-    assert drawn == {-1.5, -0.5}
+    targets = {round(float(td3_bc.bellman_target(noisy, state, batch, jax.random.key(i))[0]), 6) for i in range(8)}
+    assert targets == {-1.5, -0.5}
 
 
 def test_critic_loss_by_hand_plain_jitted_and_over_seeds() -> None:
@@ -139,10 +139,10 @@ def test_observations_are_standardized_with_a_margin_for_training_and_acting() -
     other = rows._replace(
         transitions=rows.transitions._replace(obs=move(rows.transitions.obs), next_obs=move(rows.transitions.next_obs))
     )
-    rescaled = algorithm.init(KEY, other, None)
+    rescaled, update = algorithm.init(KEY, other, None), jax.jit(algorithm.update)
     for _ in range(2):
-        state = algorithm.update(state, algorithm.sample(state, rows, KEY), KEY)[0]
-        rescaled = algorithm.update(rescaled, algorithm.sample(rescaled, other, KEY), KEY)[0]
+        state = update(state, algorithm.sample(state, rows, KEY), KEY)[0]
+        rescaled = update(rescaled, algorithm.sample(rescaled, other, KEY), KEY)[0]
     one = rows.transitions.obs[0]
     np.testing.assert_allclose(
         algorithm.act(state, one, KEY, True), algorithm.act(rescaled, move(one), KEY, True), rtol=1e-2, atol=2e-3
