@@ -6,12 +6,12 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from filelock import FileLock
 
 from offline_mbrl.dynamics.ensemble import EnsembleConfig
 from offline_mbrl.dynamics.fit import Fit, Report, fit, fit_shape
 from offline_mbrl.keys import stream
 from offline_mbrl.storage.checkpoint import Checkpoints
+from offline_mbrl.storage.lock import wait_for
 from offline_mbrl.types import Transition
 
 FORMAT = 1
@@ -37,9 +37,9 @@ def load_or_fit(
       report: called after every epoch of a fit that is being made.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
+    with wait_for(folder / "lock", "the dynamics fit"):
         saved = Checkpoints(folder / "seeds", keep=None)
-        missing = [seed for seed in seeds if seed not in saved.steps()]
+        missing = [seed for seed in seeds if not saved.is_sound(seed)]
         if missing:
             made = fit(config, rows, seed_keys(missing), report)
             for row, seed in enumerate(missing):

@@ -11,7 +11,6 @@ from offline_mbrl.dynamics import store
 from offline_mbrl.dynamics.ensemble import EnsembleConfig
 from offline_mbrl.dynamics.fit import Fit, Report, fit_shape
 from offline_mbrl.dynamics.store import fit_id, load_or_fit, seed_keys
-from offline_mbrl.errors import UserError
 from offline_mbrl.types import Key, Transition
 
 CONFIG = EnsembleConfig(members=2, elites=1, hidden=(4,), weight_decay=(0.0, 0.0))
@@ -69,11 +68,16 @@ def test_only_missing_seeds_are_fitted_and_the_order_is_kept(tmp_path: Path, cal
     np.testing.assert_array_equal(again.holdout_mse[0, 0], expected[2])
 
 
-def test_a_damaged_fit_is_reported_and_not_replaced(tmp_path: Path, calls: list[int]) -> None:
-    load_or_fit(tmp_path, CONFIG, ROWS, (0,))
-    for file in (tmp_path / "seeds" / "0").rglob("*"):
-        if file.is_file():
-            file.write_bytes(b"")
-    with pytest.raises(UserError, match="cannot be read"):
-        load_or_fit(tmp_path, CONFIG, ROWS, (0,))
-    assert calls == [1]
+def test_a_damaged_fit_is_made_again_with_a_warning(
+    tmp_path: Path, calls: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = load_or_fit(tmp_path, CONFIG, ROWS, (0, 1))
+    array = max((tmp_path / "seeds" / "1").rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
+    content = bytearray(array.read_bytes())
+    content[len(content) // 2] ^= 1
+    array.write_bytes(content)
+    again = load_or_fit(tmp_path, CONFIG, ROWS, (0, 1))
+    assert calls == [2, 1]
+    assert "seeds/1 is damaged (its digest does not hold) and set aside" in capsys.readouterr().err
+    for left, right in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(left, right)

@@ -178,15 +178,31 @@ def test_a_run_whose_every_seed_diverges_fails(tmp_path: Path, monkeypatch: pyte
     assert records.job_status(tmp_path / "run") == "unfinished"
 
 
-def test_a_truncated_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
+def damage(checkpoint: Path) -> None:
+    for file in checkpoint.rglob("*"):
+        if file.is_file() and file.stat().st_size > 100:
+            file.write_bytes(file.read_bytes()[:50])
+
+
+def test_a_truncated_checkpoint_gives_way_to_the_one_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job, out = make(steps=20), tmp_path / "run"
     run_job(job, out, Paths())
     (out / records.DONE).unlink()
-    for file in (out / CHECKPOINTS / "20").rglob("*"):
-        if file.is_file() and file.stat().st_size > 100:
-            file.write_bytes(file.read_bytes()[:50])
+    damage(out / CHECKPOINTS / "20")
     before = files(out)
-    with pytest.raises(UserError, match=r"checkpoint .*/20 cannot be read .*; delete that folder") as caught:
+    assert run_job(job, out, Paths()) == []
+    assert files(out) == before
+    assert "going on from step 10, the checkpoint before it" in capsys.readouterr().err
+
+
+def test_a_run_without_a_sound_checkpoint_is_one_clear_line_and_loses_nothing(tmp_path: Path) -> None:
+    job, out = make(steps=20), tmp_path / "run"
+    run_job(job, out, Paths())
+    (out / records.DONE).unlink()
+    for step in ("10", "20"):
+        damage(out / CHECKPOINTS / step)
+    before = files(out)
+    with pytest.raises(UserError, match=r"every checkpoint in .*checkpoints is damaged; remove that folder") as caught:
         run_job(job, out, Paths())
     assert "\n" not in str(caught.value)
     assert files(out) == before
