@@ -5,10 +5,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DEV    := $(VENV)/.ready-dev
+DOCS   := $(VENV)/.ready-docs
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-fast test-slow lint type throughput lock clean
+.PHONY: help bench test test-fast test-slow lint type docs pages throughput lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +35,14 @@ lint: $(DEV) ## Check rules and format with ruff
 type: $(DEV) ## Check types with mypy (strict)
 	$(BIN)/python -m mypy
 
+pages: $(READY) ## Write docs/algorithms anew, from the systems and their presets
+	$(BIN)/python -m offline_mbrl.algorithms.describe --docs docs/algorithms
+
+# The variable silences an advertisement for the tool's successor.
+docs: $(DOCS) ## Build the documentation site into site/; a broken link or name fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "open site/index.html"
+
 throughput: $(READY) ## Measure updates, rollouts and evaluation steps per second
 	$(BIN)/python benchmarks/throughput.py
 
@@ -43,9 +52,10 @@ lock: $(DEV) ## Choose the newest allowed versions anew and write them to requir
 	$(PIP) install uv
 	$(COMPILE) --upgrade --output-file requirements/lock.txt
 	$(COMPILE) --upgrade --extra dev --constraint requirements/lock.txt --output-file requirements/lock-dev.txt
+	$(COMPILE) --upgrade --extra docs --constraint requirements/lock-dev.txt --output-file requirements/lock-docs.txt
 
 clean: ## Remove the environment, the caches and what was built; results stay
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --without-pip is for systems whose Python comes without ensurepip.
@@ -64,4 +74,8 @@ $(READY): $(VENV)/.created requirements/lock.txt pyproject.toml
 
 $(DEV): $(READY) requirements/lock-dev.txt
 	$(PIP) install -r requirements/lock-dev.txt
+	@touch $@
+
+$(DOCS): $(READY) requirements/lock-docs.txt
+	$(PIP) install -r requirements/lock-docs.txt
 	@touch $@

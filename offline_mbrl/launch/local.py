@@ -1,6 +1,7 @@
-"""Runs jobs on this machine, one fresh process each, so that a job's memory and failures are its own.
+"""Runs jobs on this machine, one fresh process for each program, so that its memory and failures are its own.
 
-One slot runs one job at a time. A slot is a GPU, named before the process imports jax, or an equal share of the cores.
+One slot runs one program at a time. A slot is a GPU, named before the process imports jax, or an equal share of the
+cores.
 """
 
 import os
@@ -24,6 +25,7 @@ from offline_mbrl.stopping import ASKING, GENTLE, at_safe_points, heed_signals, 
 from offline_mbrl.storage import records
 from offline_mbrl.storage.lock import hold_run
 from offline_mbrl.training.job import Job, Paths, claim
+from offline_mbrl.training.lanes import group
 
 NOT_STARTED = "not started"
 ASKED_TO_STOP = {128 + number: number for number in ASKING} | {-number: number for number in ASKING}
@@ -42,6 +44,18 @@ class Slot:
 
     gpu: str | None = None
     cores: str | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How jobs are run; nothing of it moves a number but the device and, by rounding, the lanes."""
+
+    device: str = "auto"
+    save_every: float = 60.0  # seconds between checkpoints
+    lanes: bool = True  # jobs that differ in seeds and numbers alone train in one program
+
+
+DEFAULT = Options()
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,7 @@ def make_slots(count: int, gpus: Sequence[str]) -> list[Slot]:
 
 
 def run_jobs(
-    jobs: Iterable[Job], out: Path, paths: Paths, slots: Sequence[Slot], device: str = "auto"
+    jobs: Iterable[Job], out: Path, paths: Paths, slots: Sequence[Slot], options: Options = DEFAULT
 ) -> list[Outcome]:
     """Runs every job in `out/<its name>`; finished ones are skipped, half-done ones resumed, failures passed over.
 
@@ -78,25 +92,28 @@ def run_jobs(
     """
     waiting = list(jobs)
     _refuse_twins(f"job {job.name}" for job in waiting)
+    groups = group(waiting) if options.lanes else [[job] for job in waiting]
     console = Console(stderr=True)
     free: queue.Queue[Slot] = queue.Queue()
     for slot in slots:
         free.put(slot)
 
-    def run(job: Job) -> Outcome:
+    def run(jobs: list[Job]) -> list[Outcome]:
         slot = free.get()
         try:
-            return _run(job, out / job.name, paths, slot, device, quiet=len(slots) > 1)
+            return _run(jobs, out, paths, slot, options, quiet=len(slots) > 1)
         finally:
             free.put(slot)
 
-    outcomes = []
+    outcomes: list[Outcome] = []
     with heed_signals():
         with at_safe_points(), ThreadPoolExecutor(len(slots)) as pool, _stop_when_failing():
-            for number, outcome in enumerate(pool.map(run, waiting), 1):
-                verb = "was done before" if outcome.skipped else outcome.problem or "done"
-                console.print(f"[{number}/{len(waiting)}] {outcome.job.name}: {verb}", highlight=False, markup=False)
-                outcomes.append(outcome)
+            for ended in pool.map(run, groups):
+                for outcome in ended:
+                    outcomes.append(outcome)
+                    verb = "was done before" if outcome.skipped else outcome.problem or "done"
+                    line = f"[{len(outcomes)}/{len(waiting)}] {outcome.job.name}: {verb}"
+                    console.print(line, highlight=False, markup=False)
         stop_here()
     return outcomes
 
@@ -117,7 +134,19 @@ def _stop_when_failing() -> Iterator[None]:
         raise
 
 
-def _run(job: Job, folder: Path, paths: Paths, slot: Slot, device: str, quiet: bool) -> Outcome:
+def _run(jobs: Sequence[Job], out: Path, paths: Paths, slot: Slot, options: Options, quiet: bool) -> list[Outcome]:
+    """The jobs of one group: those that are not done, in one worker."""
+    claimed = [(job, out / job.name, _claim(job, out / job.name)) for job in jobs]
+    folders = [folder for _, folder, outcome in claimed if outcome is None]
+    try:
+        code = _attempt(folders, paths, slot, options, quiet) if folders else 0
+    except Exception as error:
+        return [outcome or Outcome(job, folder, explain(error)) for job, folder, outcome in claimed]
+    return [outcome or Outcome(job, folder, _problem(job, folder, code)) for job, folder, outcome in claimed]
+
+
+def _claim(job: Job, folder: Path) -> Outcome | None:
+    """What there is to say of a job before it is run; None where it is to be run."""
     if stop_requested():
         return Outcome(job, folder, NOT_STARTED)
     try:
@@ -125,15 +154,15 @@ def _run(job: Job, folder: Path, paths: Paths, slot: Slot, device: str, quiet: b
             claim(folder, job)
         if records.job_status(folder) == "finished":
             return Outcome(job, folder, _problem(job, folder, 0), skipped=True)
-        return Outcome(job, folder, _problem(job, folder, _attempt(folder, paths, slot, device, quiet)))
     except Exception as error:
         return Outcome(job, folder, explain(error))
+    return None
 
 
-def _attempt(folder: Path, paths: Paths, slot: Slot, device: str, quiet: bool) -> int:
+def _attempt(folders: Sequence[Path], paths: Paths, slot: Slot, options: Options, quiet: bool) -> int:
     """The code of the worker, started again where it was killed; one that was asked to stop stops the sweep."""
     for _ in range(1 + RETRIES):
-        code = _start(folder, paths, slot, device, quiet)
+        code = _start(folders, paths, slot, options, quiet)
         if code in ASKED_TO_STOP:
             request_stop(ASKED_TO_STOP[code])
         if code >= 0 or stop_requested():
@@ -141,16 +170,17 @@ def _attempt(folder: Path, paths: Paths, slot: Slot, device: str, quiet: bool) -
     return code
 
 
-def _start(folder: Path, paths: Paths, slot: Slot, device: str, quiet: bool) -> int:
-    """One attempt; its output goes to the terminal, or to `log.txt` where several jobs run at once."""
-    command = [sys.executable, "-m", "offline_mbrl.launch.worker", str(folder), "--device", device]
+def _start(folders: Sequence[Path], paths: Paths, slot: Slot, options: Options, quiet: bool) -> int:
+    """One attempt; its output goes to the terminal, or to the first folder's `log.txt` where several run at once."""
+    command = [sys.executable, "-m", "offline_mbrl.launch.worker", *map(str, folders), "--device", options.device]
+    command += ["--checkpoint-every", str(options.save_every)]
     command += ["--launcher", str(os.getpid())]
     command += ["--cache-dir", str(paths.cache)] if paths.cache else []
     command += ["--data-dir", str(paths.data)] if paths.data else []
     command += ["--cores", slot.cores] if slot.cores else []
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": slot.gpu} if slot.gpu else {})
     with ExitStack() as stack:
-        log = stack.enter_context((folder / "log.txt").open("ab")) if quiet else None
+        log = stack.enter_context((folders[0] / "log.txt").open("ab")) if quiet else None
         # The other end of its stdin is held here, so that the worker sees our end where the system does not tell it.
         process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log)
         return _wait(stack.enter_context(process))

@@ -1,4 +1,4 @@
-"""One job in a process of its own: `python -m offline_mbrl.launch.worker`, started by the launchers.
+"""The jobs of one program in a process of their own: `python -m offline_mbrl.launch.worker`, started by the launchers.
 
 What it needs is imported only when it heeds signals and is tied to its launcher, since that takes seconds.
 """
@@ -13,12 +13,13 @@ from offline_mbrl.launch.orphans import end_with
 
 
 def main() -> None:
-    """Runs the job whose `job.json` a launcher wrote, on the cores it was given."""
+    """Runs the jobs whose `job.json` a launcher wrote, on the cores it was given."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--cache-dir", type=Path)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--checkpoint-every", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument("--cores", help="comma-separated core numbers")
     parser.add_argument("--launcher", type=int, help="the process whose end ends this one")
     args = parser.parse_args()
@@ -26,20 +27,17 @@ def main() -> None:
         end_with(args.launcher)
     if args.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core) for core in args.cores.split(",")})
-    sys.exit(guarded(lambda: _work(args.out, args.data_dir, args.cache_dir, args.device)))
+    sys.exit(guarded(lambda: _work(args.folders, args.data_dir, args.cache_dir, args.device, args.checkpoint_every)))
 
 
-def _work(out: Path, data_dir: Path | None, cache_dir: Path | None, device: str) -> int:
+def _work(folders: list[Path], data_dir: Path | None, cache_dir: Path | None, device: str, save_every: float) -> int:
     from offline_mbrl.data.cache import cache_folder
     from offline_mbrl.launch.work import work
     from offline_mbrl.machine import keep_compiled
-    from offline_mbrl.storage import records
-    from offline_mbrl.training.job import Job, Paths
+    from offline_mbrl.training.job import Paths, read_job
 
     keep_compiled(cache_folder(cache_dir) / "compiled")  # most jobs of a sweep run another one's program
-    fields = records.read_json(out / records.JOB)
-    job = Job.model_validate({name: value for name, value in fields.items() if name != "id"})
-    return work(job, out, Paths(data_dir, cache_dir), device)
+    return work([(read_job(folder), folder) for folder in folders], Paths(data_dir, cache_dir), device, save_every)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,18 @@ import pytest
 from offline_mbrl.cli import app as cli
 
 COMMANDS = ("tasks", "algorithms", "train", "sweep", "evaluate", "table", "plot", "doctor")
-DATA_COMMANDS = ("build", "stats", "download", "import", "verify", "collect", "pack", "export")
+DATA_COMMANDS = (
+    "build",
+    "stats",
+    "download",
+    "import",
+    "verify",
+    "collect",
+    "pack",
+    "card",
+    "extract-policy",
+    "export",
+)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *args: str) -> int:

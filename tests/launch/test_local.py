@@ -28,7 +28,7 @@ def test_slots_are_gpus_or_shares_of_the_cores(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.medium
 def test_a_sweep_passes_over_a_failed_job_and_skips_finished_ones(tmp_path: Path) -> None:
-    broken = job(1, source="d4rl:absent.hdf5", size=None)
+    broken = job(1, source="d4rl", size=None)
     grid, paths = [broken, job(0)], Paths(cache=tmp_path / "cache")
     first = run_jobs(grid, tmp_path / "out", paths, [Slot()])
     assert first[0].problem is not None
@@ -46,7 +46,8 @@ def test_a_process_killed_by_a_signal_is_tried_again(tmp_path: Path, monkeypatch
     codes = iter([-9, -9, 0])
     attempts: list[Path] = []
 
-    def start(folder: Path, *args: object) -> int:
+    def start(folders: list[Path], *args: object) -> int:
+        (folder,) = folders
         attempts.append(folder)
         code = next(codes)
         if code == 0:

@@ -33,9 +33,9 @@ def test_a_run_whose_seed_diverged_says_so_every_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pretend(lambda job, out: records.write_json(out / records.DIVERGED, [DIVERGED]), monkeypatch)
-    assert work(job(), tmp_path / "run", Paths()) == 1
+    assert work([(job(), tmp_path / "run")], Paths()) == 1
     pretend(lambda job, out: None, monkeypatch)  # as a finished run returns
-    assert work(job(), tmp_path / "run", Paths()) == 1
+    assert work([(job(), tmp_path / "run")], Paths()) == 1
     line = "warning: bc on hopper-medium: seed 0 diverged by step 20: actor_loss = nan; no checkpoint before it"
     assert capsys.readouterr().err.splitlines() == [line, line]
 
@@ -47,7 +47,7 @@ def test_a_failure_is_one_line_on_stderr_and_in_the_folder(
         raise UserError("the data are gone;\nfetch them")
 
     pretend(fail, monkeypatch)
-    assert work(job(), tmp_path / "run", Paths()) == 2
+    assert work([(job(), tmp_path / "run")], Paths()) == 2
     assert capsys.readouterr().err == "error: the data are gone; fetch them\n"
     assert (tmp_path / "run" / records.FAILED).read_text() == "the data are gone; fetch them\n"
 
@@ -59,7 +59,7 @@ def test_a_fault_of_the_program_leaves_its_traceback_in_the_folder(
         raise KeyError("weight")
 
     pretend(fail, monkeypatch)
-    assert work(job(), tmp_path / "run", Paths()) == 70
+    assert work([(job(), tmp_path / "run")], Paths()) == 70
     (crash,) = (tmp_path / "run").glob("offline-mbrl-crash-*.txt")
     error = capsys.readouterr().err
     assert error.startswith("error: a fault of the program, KeyError: 'weight'; please report it with ")
@@ -71,14 +71,14 @@ def test_a_folder_of_another_run_gets_no_mark(tmp_path: Path) -> None:
     out = tmp_path / "run"
     claim(out, job(1))
     before = (out / records.JOB).read_bytes()
-    assert work(job(0), out, Paths()) == 2
+    assert work([(job(0), out)], Paths()) == 2
     assert records.job_status(out) == "unfinished"
     assert (out / records.JOB).read_bytes() == before
 
 
 def test_a_damaged_job_file_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / records.JOB).write_text('{"id":')
-    assert work(job(), tmp_path, Paths()) == 2
+    assert work([(job(), tmp_path)], Paths()) == 2
     error = capsys.readouterr().err
     assert error.count("job.json is damaged") == 1
     assert len(error.splitlines()) == 1
@@ -87,7 +87,7 @@ def test_a_damaged_job_file_is_told_once(tmp_path: Path, capsys: pytest.CaptureF
 def test_a_folder_in_use_is_refused_and_gets_no_mark(tmp_path: Path) -> None:
     with hold_run(tmp_path / "run"):
         with pytest.raises(InUseError, match=f"in use by process {os.getpid()} on"):
-            work(job(), tmp_path / "run", Paths())
+            work([(job(), tmp_path / "run")], Paths())
         assert not (tmp_path / "run" / records.FAILED).exists()
 
 
@@ -119,12 +119,12 @@ def test_the_same_training_twice_at_once_is_refused_and_the_first_one_undisturbe
 def fill_up_and_go_on(call: int, whole: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run whose disk is full from writing call number `call` on, and the same command when there is room."""
     with full_disk(call):
-        code = work(job(), folder, Paths())
+        code = work([(job(), folder)], Paths())
     error = capsys.readouterr().err.splitlines()
     assert code == 2
     assert [line for line in error if "error" in line] == error[-1:]
     assert "no space left on device" in error[-1], error
-    assert work(job(), folder, Paths()) == 0
+    assert work([(job(), folder)], Paths()) == 0
     assert results(folder) == results(whole)
     assert [path.name for path in folder.rglob("*") if "partial" in path.name or "tmp" in path.name] == []
 
@@ -132,7 +132,7 @@ def fill_up_and_go_on(call: int, whole: Path, folder: Path, capsys: pytest.Captu
 def whole_run(tmp_path: Path) -> tuple[Path, int]:
     """A run that nothing disturbed, and how many calls of it write."""
     with full_disk(None) as disk:
-        assert work(job(), tmp_path / "whole", Paths()) == 0
+        assert work([(job(), tmp_path / "whole")], Paths()) == 0
     return tmp_path / "whole", disk.calls
 
 
