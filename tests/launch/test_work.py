@@ -23,9 +23,9 @@ def pretend(run: Callable[[Job, Path], None], monkeypatch: pytest.MonkeyPatch) -
     """Puts `run` in the place of the training."""
 
     def run_jobs(jobs: Sequence[tuple[Job, Path]], paths: Paths, save_every: float) -> None:
-        for one, out in jobs:
-            claim(out, one)
-            run(one, out)
+        for mine, out in jobs:
+            claim(out, mine)
+            run(mine, out)
 
     monkeypatch.setattr(work_module, "run_jobs", run_jobs)
 
