@@ -9,7 +9,7 @@ DOCS   := $(VENV)/.ready-docs
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-fast test-slow lint type docs throughput lock clean
+.PHONY: help bench test test-fast test-slow lint type docs pages throughput lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ lint: $(DEV) ## Check rules and format with ruff
 
 type: $(DEV) ## Check types with mypy (strict)
 	$(BIN)/python -m mypy
+
+pages: $(READY) ## Write docs/algorithms anew, from the systems and their presets
+	$(BIN)/python -m offline_mbrl.algorithms.describe --docs docs/algorithms
 
 # The variable silences an advertisement for the tool's successor.
 docs: $(DOCS) ## Build the documentation site into site/; a broken link or name fails

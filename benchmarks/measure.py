@@ -3,7 +3,6 @@
 import resource
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -11,10 +10,14 @@ import jax
 import jax.numpy as jnp
 from jax.stages import Compiled
 
+from offline_mbrl.algorithms.algorithm import Pretrained
 from offline_mbrl.data.dataset import to_device
 from offline_mbrl.data.synthetic import synthetic
-from offline_mbrl.dynamics import fit
-from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig
+from offline_mbrl.dynamics.config import EnsembleConfig
+from offline_mbrl.dynamics.models.gaussian import GaussianConfig
+from offline_mbrl.dynamics.registry import pretraining_of
+from offline_mbrl.pretraining.contract import Pretraining
+from offline_mbrl.pretraining.fit import untrained
 from offline_mbrl.simulation.termination import problem_of
 from offline_mbrl.tasks import Task
 from offline_mbrl.types import Data, Key, Problem
@@ -27,7 +30,7 @@ class Setup(NamedTuple):
     problem: Problem
     data: Data
     keys: Key  # [seeds]
-    ensemble: Ensemble  # [seeds], untrained: speed does not depend on the weights
+    pretrained: Pretrained  # [seeds], untrained: speed does not depend on the weights
 
 
 def timed(calls: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
@@ -61,14 +64,15 @@ def set_up(task: Task, seeds: int, rows: int) -> Setup:
     """Synthetic data of the task's shapes, and fresh ensembles: neither contents nor weights move a speed."""
     problem = problem_of(task.robot)
     keys = jax.vmap(jax.random.key)(jnp.arange(seeds))
-    return Setup(task, problem, to_device(synthetic(task, rows)), keys, untrained(EnsembleConfig(), problem, keys))
+    data = to_device(synthetic(task, rows))
+    return Setup(
+        task, problem, data, keys, {"dynamics": untrained(dynamics_fit(GaussianConfig(), problem), data, keys)}
+    )
 
 
-def untrained(config: EnsembleConfig, problem: Problem, keys: Key) -> Ensemble:
-    """A batch of fresh ensembles."""
-    fresh = jax.jit(jax.vmap(partial(fit.untrained, config, problem.obs_dim, problem.action_dim)))(keys)
-    ensemble: Ensemble = fresh.ensemble
-    return ensemble
+def dynamics_fit(config: EnsembleConfig, problem: Problem) -> Pretraining:
+    """The fit of an ensemble of the problem's shapes."""
+    return pretraining_of(config, problem.obs_dim, problem.action_dim)
 
 
 def peak_memory() -> float:

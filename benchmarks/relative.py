@@ -5,6 +5,7 @@ Every algorithm takes turns with SAC on the same seeds, so that a noisy moment m
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,15 +13,15 @@ import jax
 import optax
 from flops import BY_HAND, count_flops
 from jax.stages import Compiled
-from measure import Setup, compiled, set_up, timed, untrained
+from measure import Setup, compiled, set_up, timed
 
-from offline_mbrl.algorithms.algorithm import Algorithm, State, sample_rows
+from offline_mbrl.algorithms.algorithm import Algorithm, Pretrained, State, sample_rows
 from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.algorithms.presets import applicable, resolve
 from offline_mbrl.algorithms.registry import get_definition
 from offline_mbrl.algorithms.systems import rambo
-from offline_mbrl.algorithms.systems.rambo import RAMBOConfig, RAMBOState
-from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.algorithms.systems.rambo import RAMBO, RAMBOConfig, RAMBOState
+from offline_mbrl.pretraining.fit import untrained
 from offline_mbrl.tasks import Task
 from offline_mbrl.training.job import Job
 from offline_mbrl.training.loop import compile_program
@@ -64,8 +65,8 @@ class Case(NamedTuple):
 
     job: Algorithm
     small: Algorithm
+    pretrained: Pretrained  # untrained: speed does not depend on the weights
     config: Any = None  # of the small one
-    ensemble: Ensemble | None = None
 
 
 class Work(NamedTuple):
@@ -79,7 +80,7 @@ class Work(NamedTuple):
 def measure_relative(task: Task, names: Sequence[str], seeds: int, rows: int, repeats: int) -> Iterator[Line]:
     """One line each for SAC, every one of `names` (NAME, or NAME:PRESET), and RAMBO's adversary."""
     setup = set_up(task, seeds, rows)
-    unit = Case(sac_algorithm(setup.problem), sac_algorithm(setup.problem))
+    unit = Case(sac_algorithm(setup.problem), sac_algorithm(setup.problem), {})
     reference = update_work(setup, unit)
     for name, case in [("sac", unit), *((name, make_case(setup, name)) for name in names)]:
         compilation, memory = compile_job(setup, case)
@@ -113,12 +114,12 @@ def make_case(setup: Setup, name: str) -> Case:
     definition, preset = get_definition(name.partition(":")[0]), name.partition(":")[2] or None
     full = resolve(definition, setup.task.name, preset)
     small = resolve(definition, setup.task.name, preset, applicable(definition, SMALL)).config
-    dynamics = definition.ensemble(small)
+    fits = definition.pretraining(setup.problem, small, full.steps)
     return Case(
         job=definition.build(setup.problem, full.config, full.steps),
         small=definition.build(setup.problem, small, full.steps),
         config=small,
-        ensemble=None if dynamics is None else untrained(dynamics, setup.problem, setup.keys),
+        pretrained={name: untrained(fit, setup.data, setup.keys) for name, fit in fits.items()},
     )
 
 
@@ -127,7 +128,7 @@ def sac_algorithm(problem: Problem) -> Algorithm:
     config = sac.SACConfig()
     agent = sac.make(problem, config, 1)
     return Algorithm(
-        init=lambda key, data, ensemble: sac.init(agent, key),
+        init=lambda key, data, pretrained: sac.init(agent, key),
         sample=lambda state, data, key: sample_rows(data.transitions, key, config.batch_size),
         update=partial(sac.update, agent),
         act=lambda state, obs, key, deterministic: sac.act(agent, state.actor.params, obs, key, deterministic),
@@ -137,8 +138,8 @@ def sac_algorithm(problem: Problem) -> Algorithm:
 def compile_job(setup: Setup, case: Case) -> tuple[float, float]:
     """Seconds to compile `init` and a period's `advance` of the job, and the GiB that the larger program needs."""
     program = compile_program(case.job, PERIOD)
-    init, init_s = compiled(program.init, setup.keys, setup.data, case.ensemble)
-    state = jax.eval_shape(program.init, setup.keys, setup.data, case.ensemble)
+    init, init_s = compiled(program.init, setup.keys, setup.data, case.pretrained)
+    state = jax.eval_shape(program.init, setup.keys, setup.data, case.pretrained)
     advance, advance_s = compiled(program.advance, state, setup.data, setup.keys, 0, donate_argnums=0)
     return init_s + advance_s, max(needed_memory(init), needed_memory(advance))
 
@@ -166,11 +167,11 @@ def update_work(setup: Setup, case: Case) -> Work:
 def adversary_work(setup: Setup, case: Case) -> Work:
     """Steps of RAMBO's model against its policy, which are a part of its refresh."""
     agent, optimizer = sac.make(setup.problem, case.config, 1), optax.adam(case.config.adversary_lr)
+    static = RAMBO(case.config, agent, optimizer)
 
     def phase(steps: int, state: RAMBOState, data: Data, key: Key) -> tuple[RAMBOState, Metrics]:
-        config = case.config.model_copy(update={"adversary_steps": steps})
-        moved, metrics = rambo.adversary_phase(config, agent, optimizer, state, data.transitions, key)
-        weights, opt_state = moved
+        few = replace(static, config=case.config.model_copy(update={"adversary_steps": steps}))
+        (weights, opt_state), metrics = rambo.adversary_phase(few, state, data.transitions, key)
         return state.replace(ensemble=state.ensemble.replace(weights=weights), model_opt_state=opt_state), metrics
 
     return make_work(setup, case, phase)
@@ -179,14 +180,14 @@ def adversary_work(setup: Setup, case: Case) -> Work:
 def make_work(setup: Setup, case: Case, some_steps: Steps) -> Work:
     """`some_steps` of every seed, from a state that has been through one refresh, if there is any."""
 
-    def prepare(key: Key, data: Data, ensemble: Ensemble | None) -> State:
-        state = case.small.init(key, data, ensemble)
+    def prepare(key: Key, data: Data, pretrained: Pretrained) -> State:
+        state = case.small.init(key, data, pretrained)
         return case.small.refresh(state, data, key)[0] if case.small.refresh else state
 
     def batched(steps: int) -> Callable[[State, Data, Key], tuple[State, Metrics]]:
         return jax.vmap(partial(some_steps, steps), in_axes=(0, None, 0))
 
-    holder = [jax.jit(jax.vmap(prepare, in_axes=(0, None, 0)))(setup.keys, setup.data, case.ensemble)]
+    holder = [jax.jit(jax.vmap(prepare, in_axes=(0, None, 0)))(setup.keys, setup.data, case.pretrained)]
     unit = case.small.steps_per_update
     flop = count_flops(batched(unit), holder[0], setup.data, setup.keys) / unit
     steps = call_steps(flop) // unit * unit

@@ -5,6 +5,7 @@ matrix product on the same device at the same precision. `--relative` compares a
 """
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from flops import count_flops
-from measure import Setup, compiled, peak_flops, peak_memory, set_up, timed
+from measure import Setup, compiled, dynamics_fit, peak_flops, peak_memory, set_up, timed
 from relative import COLUMNS, LEGEND, measure_relative
 from tabulate import tabulate
 
@@ -24,9 +25,9 @@ from offline_mbrl.algorithms.algorithm import Algorithm, sample_rows
 from offline_mbrl.algorithms.registry import definitions
 from offline_mbrl.algorithms.systems import mopo
 from offline_mbrl.algorithms.systems.mopo import MOPOConfig
-from offline_mbrl.dynamics import fit
-from offline_mbrl.dynamics.ensemble import EnsembleConfig
+from offline_mbrl.dynamics.config import EnsembleConfig
 from offline_mbrl.machine import available_cores, versions
+from offline_mbrl.pretraining.fit import compile_fit
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.tasks import Task, get_task
 from offline_mbrl.training.job import Precision
@@ -57,7 +58,7 @@ def measure_mopo(setup: Setup, config: MOPOConfig, updates: int, repeats: int) -
         "updates": (no_rollouts, (setup.data, setup.keys, 0)),
         "bare": (jax.vmap(partial(bare_updates, algorithm, period)), (batch, setup.keys)),
     }
-    states = {name: init(setup.keys, setup.data, setup.ensemble) for name in functions}
+    states = {name: init(setup.keys, setup.data, setup.pretrained) for name in functions}
     programs = {
         name: compiled(function, states[name], *args, donate_argnums=0) for name, (function, args) in functions.items()
     }
@@ -91,18 +92,17 @@ def bare_updates(algorithm: Algorithm, updates: int, state: Any, batch: Transiti
 
 def measure_ensemble(setup: Setup, config: EnsembleConfig, repeats: int) -> dict[str, float]:
     """Training steps of the ensemble: one step is 256 rows for each of seven members."""
-    programs = fit.compile_fit(config, setup.problem.obs_dim, setup.problem.action_dim)
-    rows = setup.data.transitions
-    state, split, scaler = programs.start(setup.keys, rows)
+    programs = compile_fit(dynamics_fit(config, setup.problem))
+    fixed, state = programs.start(setup.keys, setup.data)
     holder = [state]
 
     def call() -> Any:
-        holder[0] = programs.epoch(scaler, rows, split, holder[0], setup.keys)
+        holder[0] = programs.epoch(fixed, holder[0], setup.data, setup.keys)
         return holder[0]
 
     timed([call], 1)
     (seconds,) = timed([call], repeats)
-    steps = setup.keys.shape[0] * -(-split.bootstrap.shape[-1] // config.batch_size)
+    steps = setup.keys.shape[0] * math.ceil(fixed.bootstrap.shape[-1] / config.batch_size)
     return {"ensemble_steps_per_s": steps / seconds}
 
 
@@ -110,7 +110,7 @@ def measure_evaluation(setup: Setup, config: MOPOConfig, steps: int, repeats: in
     """Control steps of every seed's ten episodes with the policy in the loop; rows that end begin again."""
     algorithm = mopo.build(setup.problem, config, 1)
     program = compile_program(algorithm, config.rollout_every)
-    state = program.init(setup.keys, setup.data, setup.ensemble)
+    state = program.init(setup.keys, setup.data, setup.pretrained)
     rows = setup.keys.shape[0] * 10
     simulator = Simulator(setup.task.robot, rows)
 

@@ -1,12 +1,13 @@
 """The twelve D4RL MuJoCo tasks: their robots, reference returns and names."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from offline_mbrl.errors import unknown_name
+from offline_mbrl.errors import UserError, unknown_name
 
 RobotName = Literal["halfcheetah", "hopper", "walker2d"]
 Level = Literal["random", "medium", "medium-replay", "medium-expert"]
@@ -14,6 +15,8 @@ Physics = Literal["d4rl-v2", "gymnasium-v4"]
 
 LEVELS: tuple[Level, ...] = get_args(Level)
 PHYSICS: tuple[Physics, ...] = get_args(Physics)
+DEFAULT_PHYSICS: Physics = "d4rl-v2"
+"""What D4RL's data were made under, and so what its scores are defined on."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Robot:
     (Fu et al. 2020, arXiv 2004.07219; `infos.py` of Farama's D4RL); `horizon` counts control steps.
     """
 
-    name: RobotName
+    name: str
     obs_dim: int
     action_dim: int
     frame_skip: int
@@ -57,7 +60,7 @@ class Task:
     """One of the twelve benchmark problems: a robot and the quality of the behavior in its data."""
 
     robot: Robot
-    level: Level
+    level: str
 
     @property
     def name(self) -> str:
@@ -70,14 +73,33 @@ TASKS: dict[str, Task] = {
 
 
 def get_robot(name: str) -> Robot:
-    """The robot called `name`; `UserError` with a suggestion otherwise."""
-    if name not in ROBOTS:
+    """The robot called `name`, in any letter case; `UserError` with a suggestion otherwise."""
+    if name.lower() not in ROBOTS:
         raise unknown_name("robot", name, ROBOTS)
-    return ROBOTS[name]
+    return ROBOTS[name.lower()]
 
 
 def get_task(name: str) -> Task:
-    """The task called `name`; `UserError` with a suggestion otherwise."""
-    if name not in TASKS:
+    """The task called `name`: ours, `hopper-medium`, or D4RL's, `hopper-medium-v2`, in any letter case.
+
+    Raises:
+      UserError: there is no such task (the nearest is suggested), or it is D4RL's v0 or v1, which hold other data.
+    """
+    plain, version = _split_version(name)
+    if plain not in TASKS:
         raise unknown_name("task", name, TASKS)
-    return TASKS[name]
+    if version in ("0", "1"):
+        raise UserError(
+            f"task '{name}': {plain} means D4RL's v2 here; for the v{version} data, which are others, name the task "
+            f"{plain} and its file with --source d4rl-v{version}"
+        )
+    if version not in ("", "2"):
+        raise unknown_name("task", name, TASKS)
+    return TASKS[plain]
+
+
+def _split_version(name: str) -> tuple[str, str]:
+    """`Hopper_Medium-v2` -> ("hopper-medium", "2"); without a version the second part is empty."""
+    plain = name.lower().replace("_", "-")
+    match = re.fullmatch(r"(.+)-v(\d+)", plain)
+    return (match[1], match[2]) if match else (plain, "")

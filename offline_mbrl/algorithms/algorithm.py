@@ -2,13 +2,14 @@
 
 The contract, in optax's manner (`optax.adam(lr)` -> `GradientTransformation`), is
 
-    init(key, data, ensemble) -> state               one pytree holds everything that changes
+    init(key, data, pretrained) -> state             one pytree holds everything that changes
     sample(state, data, key) -> batch                the rows of one update
     update(state, batch, key) -> (state, metrics)    `steps_per_update` gradient steps; metrics are scalars
     refresh(state, data, key) -> (state, metrics)    before every `refresh_every` steps; None where there is none
     act(state, obs, key, deterministic) -> action    one observation; callers vmap
     deploy(state) -> state                           before an evaluation: what acting looks up; None if nothing
     variants                                         other ways of acting on the same state, each scored under its name
+    conclude(state) -> state                         when a run is done: what acting and judging do not read, dropped
 
 Every function is pure, has fixed shapes, and works under `vmap` over keys and states with the data unbatched. None
 branches on a step counter that a seed holds: under `vmap` a `lax.cond` on it becomes a `select` that runs both sides,
@@ -24,14 +25,17 @@ import jax
 import jax.numpy as jnp
 
 from offline_mbrl.config import Config
-from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig
 from offline_mbrl.keys import indices
+from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
 State = Any
 """The pytree of one algorithm; each file names its own type."""
 
 Batch = Any
+
+Pretrained = Mapping[str, Any]
+"""The results of what is fitted before the loop, by name: "dynamics" is the world model."""
 
 Act = Callable[[State, Array, Key, bool], Array]
 """(state, obs [d], key, deterministic) -> action [m]."""
@@ -41,7 +45,7 @@ Act = Callable[[State, Array, Key, bool], Array]
 class Algorithm:
     """The functions of one algorithm; see the module's docstring for the contract."""
 
-    init: Callable[[Key, Data, Ensemble | None], State]
+    init: Callable[[Key, Data, Pretrained], State]
     sample: Callable[[State, Data, Key], Batch]
     update: Callable[[State, Batch, Key], tuple[State, Metrics]]
     act: Act
@@ -50,21 +54,26 @@ class Algorithm:
     steps_per_update: int = 1
     deploy: Callable[[State], State] | None = None
     variants: Mapping[str, Act] = field(default_factory=dict)
+    conclude: Callable[[State], State] | None = None
 
 
-def no_ensemble(config: Any) -> EnsembleConfig | None:
-    """None: the algorithm has no dynamics model."""
-    return None
+def nothing(problem: Problem, config: Any, steps: int) -> Mapping[str, Pretraining]:
+    """Nothing is fitted before the loop."""
+    return {}
+
+
+ANY_PROBLEM = Problem(1, 1, jnp.isnan)
+"""For questions about a configuration that no problem changes."""
 
 
 @dataclass(frozen=True)
 class Definition:
-    """How the registry knows an algorithm: every module in this folder that defines `DEFINITION` is one.
+    """How the registry knows an algorithm: every module of `systems` defines one, called `DEFINITION`.
 
-    `build(problem, config, steps)` gives the functions for a run of `steps` gradient steps; `ensemble(config)` the
-    dynamics ensemble that must be fitted first and is handed to `init`, or None where that configuration uses none:
-    nothing is fitted then and `init` gets None. `deviations` lists, one sentence each, what differs from the paper or
-    its official code.
+    `build(problem, config, steps)` gives the functions for a run of `steps` gradient steps;
+    `pretraining(problem, config, steps)` what is fitted to the data first: the results are handed to `init` by name.
+    `deviations` lists, one sentence each, what differs from the paper or its official code. `version` is raised when a
+    change moves the algorithm's numbers: it enters the identity of every run.
     """
 
     name: str
@@ -73,8 +82,13 @@ class Definition:
     equation: str
     config: type[Config]
     build: Callable[[Problem, Any, int], Algorithm]
-    ensemble: Callable[[Any], EnsembleConfig | None] = no_ensemble
+    pretraining: Callable[[Problem, Any, int], Mapping[str, Pretraining]] = nothing
     deviations: tuple[str, ...] = ()
+    version: int = 1
+
+    def uses_model(self, config: Config) -> bool:
+        """Whether that configuration fits a world model."""
+        return "dynamics" in self.pretraining(ANY_PROBLEM, config, 1_000_000)
 
 
 def sample_rows(rows: Transition, key: Key, batch_size: int) -> Transition:

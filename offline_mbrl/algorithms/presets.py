@@ -7,13 +7,16 @@ says where the values come from that no table sets, by setting or nested record,
 """
 
 import tomllib
-from importlib import resources
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from offline_mbrl.algorithms.algorithm import Definition
+from offline_mbrl.algorithms.registry import module_of, preset_path
 from offline_mbrl.config import Config, describe_first
+from offline_mbrl.dynamics.config import EnsembleConfig
+from offline_mbrl.dynamics.registry import defaults
 from offline_mbrl.errors import UserError, unknown_name
 
 
@@ -48,7 +51,7 @@ def settings(algorithm: str, task: str, preset: str | None = None) -> dict[str, 
 
 def default_source(algorithm: str, setting: str) -> str:
     """Where the algorithm's own default of `setting` comes from; that of its record, or of all, where none is named."""
-    known = _read(algorithm)["source"]
+    known = {"all": module_of(algorithm).partition(".")[0]} | _read(algorithm).get("source", {})
     source: str = known.get(setting) or known.get(setting.partition(".")[0]) or known["all"]
     return source
 
@@ -68,15 +71,36 @@ def resolve(
     Raises:
       UserError: an unknown name (the nearest is suggested), a value of the wrong type or out of range.
     """
-    found = settings(definition.name, task, preset)
-    sources = {name: setting.source for name, setting in found.items()}
+    chosen = flattened(overrides or {})
     # Laid over the whole default: a nested record's own default may differ from its type's.
-    values: dict[str, Any] = definition.config().model_dump()
-    for name, value in ({name: setting.value for name, setting in found.items()} | (overrides or {})).items():
+    values, kind_changed = _base(definition.config(), chosen)
+    presets = {
+        name: setting
+        for name, setting in settings(definition.name, task, preset).items()
+        if not kind_changed or name.partition(".")[2] in (*values["dynamics"], "")
+    }
+    for name, value in ({name: setting.value for name, setting in presets.items()} | chosen).items():
         _assign(values, name, value)
-    sources |= dict.fromkeys(overrides or {}, "set by the user")
+    sources = {name: setting.source for name, setting in presets.items()} | dict.fromkeys(chosen, "set by the user")
     steps = int(values.pop("steps", 1_000_000))
     return Resolved(validate(definition, values), steps, sources)
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name, so that a table of a few leaves the others as they are."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
+
+
+def _base(config: Config, chosen: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The defaults, with those of another kind of world model where one is chosen; and whether one is."""
+    values: dict[str, Any] = config.model_dump()
+    dynamics, kind = getattr(config, "dynamics", None), chosen.get("dynamics.kind")
+    if not isinstance(dynamics, EnsembleConfig) or kind in (None, dynamics.kind):
+        return values, False
+    return values | {"dynamics": defaults(str(kind), dynamics)}, True
 
 
 def applicable(definition: Definition, values: dict[str, Any]) -> dict[str, Any]:
@@ -121,5 +145,5 @@ def _field_names(config: type[Config]) -> list[str]:
 
 
 def _read(algorithm: str) -> dict[str, Any]:
-    file = resources.files("offline_mbrl.algorithms.systems") / f"{algorithm}.toml"
-    return tomllib.loads(file.read_text()) if file.is_file() else {}
+    file = preset_path(algorithm)
+    return tomllib.loads(file.read_text()) if file else {}

@@ -14,16 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, ValidationError, model_validator
 
 from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.algorithms.parts.sac import SAC, SACConfig, SACState
 from offline_mbrl.behavior.plots import collection_curve
-from offline_mbrl.config import Config
+from offline_mbrl.behavior.snapshots import snapshot_path
+from offline_mbrl.config import Config, describe_first
 from offline_mbrl.data.behavior import stochastic
 from offline_mbrl.data.builtin.generate import rollout_returns
 from offline_mbrl.dynamics import ring
 from offline_mbrl.dynamics.ring import Ring
+from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.nn import weights as policies
 from offline_mbrl.nn.networks import Params
@@ -32,8 +34,11 @@ from offline_mbrl.progress import progress
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.simulation.termination import problem_of
 from offline_mbrl.storage.checkpoint import Checkpoints
-from offline_mbrl.tasks import Physics, Robot
+from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics, Robot
 from offline_mbrl.types import Array, Key, Metrics, Transition
+
+SEEDS = 2**31
+"""Seeds are below it, so that what is added to them on the way stays in range."""
 
 Floats = NDArray[np.float32]
 Report = Callable[[int, dict[str, float]], None]
@@ -52,6 +57,20 @@ class CollectConfig(Config):
     replay_size: int = Field(1_000_000, ge=1, description="transitions kept")
     snapshot_epochs: int = Field(10, ge=1, description="epochs between policy snapshots")
     snapshot_episodes: int = Field(10, ge=1, description="stochastic episodes that score a snapshot")
+
+    @model_validator(mode="after")
+    def _batch_fits(self) -> "CollectConfig":
+        if self.sac.batch_size > self.replay_size:
+            raise UserError(f"a batch of {self.sac.batch_size} rows is more than the {self.replay_size} that are kept")
+        return self
+
+
+def with_batch_size(batch_size: int) -> CollectConfig:
+    """The default settings with batches of `batch_size` rows; `UserError` where that is out of range."""
+    try:
+        return CollectConfig.model_validate({"sac": CollectConfig().sac.model_dump() | {"batch_size": batch_size}})
+    except ValidationError as error:
+        raise UserError(describe_first(error, "collect")) from None
 
 
 class CollectState(struct.PyTreeNode):
@@ -120,7 +139,7 @@ def collect(
     epochs: int,
     *,
     seed: int = 0,
-    physics: Physics = "d4rl-v2",
+    physics: Physics = DEFAULT_PHYSICS,
     config: CollectConfig | None = None,
     report: Report = lambda epoch, metrics: None,
 ) -> None:
@@ -128,7 +147,12 @@ def collect(
 
     A stopped run goes on from its last checkpoint under `out/checkpoints`; the environments begin new episodes then, so
     a resumed run is as valid as, but not the same as, one that was never stopped. `report` is called after every epoch.
+
+    Raises:
+      UserError: the seed or the number of epochs is out of range.
     """
+    if not 0 <= seed < SEEDS or epochs < 1:
+        raise UserError(f"collecting takes a seed from 0 to {SEEDS - 1} and at least 1 epoch, not {seed} and {epochs}")
     config = config or CollectConfig()
     agent = sac.make(problem_of(robot), config.sac, epochs * config.epoch_steps)
     key = jax.random.key(seed)
@@ -151,7 +175,7 @@ def collect(
         if (epoch + 1) % config.snapshot_epochs == 0:
             actor = jax.device_get(state.learner.actor.params)
             returns = rollout_returns(robot, stochastic(actor), config.snapshot_episodes, seed=epoch, physics=physics)
-            policies.save(out / "snapshots" / f"{(epoch + 1) * config.epoch_steps:08d}.npz", Policy(actor, returns))
+            policies.save(snapshot_path(out / "snapshots", (epoch + 1) * config.epoch_steps), Policy(actor, returns))
             checkpoints.save(epoch + 1, state)
             named["score"] = float(robot.normalized_score(returns).mean())
         report(epoch + 1, named)
@@ -179,5 +203,8 @@ def _explore(sample: Callable[..., Array], actor: Params, key: Key) -> Act:
 def _warm_up(explorer: Explorer, robot: Robot, config: CollectConfig, seed: int) -> Transition:
     """The first epoch's rows: `warmup_steps` of uniform actions."""
     generator = np.random.default_rng(seed)
-    act = lambda obs, number: generator.uniform(-1, 1, (len(obs), robot.action_dim)).astype(np.float32)  # noqa: E731
+
+    def act(obs: Floats, number: int) -> Floats:
+        return generator.uniform(-1, 1, (len(obs), robot.action_dim)).astype(np.float32)
+
     return explorer.run(act, config.warmup_steps // config.envs)

@@ -3,20 +3,23 @@
 Heavy imports stay inside the commands, so that --help answers at once.
 """
 
+import io
 import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
 from tyro.conf import Positional, UseAppendAction, arg
 
+from offline_mbrl.cli.commands import Commands
 from offline_mbrl.cli.data import app as data_app
+from offline_mbrl.cli.ranges import SEEDS, SIDE_BY_SIDE, in_range
 from offline_mbrl.errors import UserError
-from offline_mbrl.tasks import Physics
+from offline_mbrl.failures import guarded
+from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
 
-app = tyro.extras.SubcommandApp()
-app.command(data_app, name="data")
+app = Commands()
+app.group("data", data_app)
 
 Device = Literal["auto", "cpu", "gpu", "tpu"]
 Precision = Literal["default", "high", "highest"]
@@ -66,7 +69,7 @@ def train(
     task: Annotated[Positional[str], arg(metavar="TASK")],
     source: str = "builtin",
     size: int | None = None,
-    physics: Physics = "d4rl-v2",
+    physics: Physics = DEFAULT_PHYSICS,
     seeds: int = 1,
     first_seed: int = 0,
     steps: int | None = None,
@@ -79,6 +82,7 @@ def train(
     out: Path | None = None,
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
+    checkpoint_every: float = 60.0,
 ) -> None:
     """Train one algorithm on one task, several seeds side by side, and evaluate it in MuJoCo as it goes.
 
@@ -93,7 +97,7 @@ def train(
     Args:
       algorithm: one of `offline-mbrl algorithms`.
       task: one of `offline-mbrl tasks`.
-      source: builtin, d4rl, minari, minari:ID or synthetic.
+      source: builtin, policy:FILE, d4rl, d4rl:FILE, minari, minari:ID or synthetic.
       size: rows of generated data; D4RL's number when absent.
       physics: of the evaluation, and of generated data.
       seeds: how many, trained in one program.
@@ -108,8 +112,13 @@ def train(
       out: the run's folder; results/<algorithm>-<task>-<id> when absent.
       data_dir: where official data files are.
       cache_dir: where generated data and fitted ensembles are kept.
+      checkpoint_every: seconds between checkpoints; what a kill costs at most.
     """
-    from offline_mbrl.launch.worker import work
+    in_range(1, size=size, steps=steps, evaluate_every=evaluate_every, episodes=episodes)
+    in_range(1, SIDE_BY_SIDE, seeds=seeds)
+    in_range(0, SEEDS - seeds, first_seed=first_seed)
+
+    from offline_mbrl.launch.work import work
     from offline_mbrl.training.job import Paths, make_job
 
     job = make_job(
@@ -127,7 +136,7 @@ def train(
         precision=precision,
     )
     folder = out or Path("results") / job.name
-    code = work(job, folder, Paths(data_dir, cache_dir), device)
+    code = work([(job, folder)], Paths(data_dir, cache_dir), device, checkpoint_every)
     if code < 2:
         print(f"results: {folder}")
     sys.exit(code)
@@ -139,9 +148,11 @@ def sweep(
     out: Path | None = None,
     parallel: int | None = None,
     gpus: tuple[str, ...] = (),
+    lanes: Literal["auto", "off"] = "auto",
     device: Device = "auto",
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
+    checkpoint_every: float = 60.0,
 ) -> None:
     """Run a grid of algorithms, tasks and seeds, and write its tables and curves.
 
@@ -157,23 +168,29 @@ def sweep(
       suite: the TOML file that describes the grid.
       out: the sweep's folder; results/<name of the suite> when absent.
       parallel: jobs at once, which share the cores; the suite's number when absent.
-      gpus: numbers of the GPUs to use, one job at a time on each.
+      gpus: numbers of the GPUs to use, one program at a time on each.
+      lanes: auto trains jobs that differ in seeds and numeric settings alone in one program; off, one by one.
       device: what every job must find.
       data_dir: where official data files are.
       cache_dir: where generated data and fitted ensembles are kept.
+      checkpoint_every: seconds between checkpoints of each job.
     """
-    from offline_mbrl.launch.local import make_slots, run_jobs
+    in_range(1, parallel=parallel)
+
+    from offline_mbrl.launch.local import Options, make_slots, run_jobs
     from offline_mbrl.launch.suite import jobs, read_suite
     from offline_mbrl.machine import available_cores
     from offline_mbrl.training.job import Paths
 
     folder, plan = out or Path("results") / suite.stem, read_suite(suite)
-    slots = make_slots(parallel or min(plan.parallel, available_cores()), gpus)
-    outcomes = run_jobs(jobs(plan), folder, Paths(data_dir, cache_dir), slots, device)
-    _write_results(folder, plan.published)
+    slots = make_slots(min(plan.parallel, available_cores()) if parallel is None else parallel, gpus)
+    outcomes = run_jobs(
+        jobs(plan), folder, Paths(data_dir, cache_dir), slots, Options(device, checkpoint_every, lanes == "auto")
+    )
     troubled = [outcome for outcome in outcomes if outcome.problem]
     for outcome in troubled:
         print(f"{outcome.job.name}: {outcome.problem}", file=sys.stderr)
+    _write_results(folder, plan.published)
     sys.exit(1 if troubled else 0)
 
 
@@ -200,6 +217,9 @@ def evaluate(
       cache_dir: where fitted ensembles are kept.
       data_dir: where official data files are.
     """
+    in_range(1, episodes=episodes)
+    in_range(0, SEEDS // 2 - 1, seed=seed)
+
     from offline_mbrl.training.job import Paths
     from offline_mbrl.training.reevaluate import reevaluate
 
@@ -274,8 +294,10 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, object]:
     settings: dict[str, object] = {}
     for pair in pairs:
         key, separator, text = pair.partition("=")
-        if not separator:
+        if not separator or not key:
             raise UserError(f"--set needs key=value, not '{pair}'")
+        if key in settings:
+            raise UserError(f"--set gives {key} twice; leave one of the two out")
         try:
             settings[key] = json.loads(text)
         except ValueError:
@@ -297,14 +319,10 @@ def _write_results(folder: Path, published: Path | None) -> None:
 
 
 def main() -> None:
-    """Runs the command line; what a user can act on is one line on stderr and exit code 2."""
+    """Runs the command line; every failure is one line on stderr and an exit code (see `failures`)."""
     # TensorStore and XLA log to stderr by themselves; what matters is reported by us.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        app.cli(prog="offline-mbrl", description=__doc__.splitlines()[0])
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # no terminal is so old that a sign in a table ends the program
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(guarded(lambda: app.parse("offline-mbrl", __doc__.splitlines()[0])()))

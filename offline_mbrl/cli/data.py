@@ -3,19 +3,21 @@
 from pathlib import Path
 from typing import Annotated
 
-import tyro
 from tyro.conf import Positional, arg
 
-from offline_mbrl.tasks import Physics
+from offline_mbrl.cli.commands import Commands
+from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
 
-app = tyro.extras.SubcommandApp()
+app = Commands()
 
 TaskName = Annotated[Positional[str], arg(metavar="TASK")]
 RobotName = Annotated[Positional[str], arg(metavar="ROBOT")]
 
 
 @app.command
-def build(task: TaskName, size: int | None = None, physics: Physics = "d4rl-v2", cache_dir: Path | None = None) -> None:
+def build(
+    task: TaskName, size: int | None = None, physics: Physics = DEFAULT_PHYSICS, cache_dir: Path | None = None
+) -> None:
     """Generate a builtin data set now, so that training finds it.
 
     For example:
@@ -39,7 +41,7 @@ def stats(
     task: TaskName,
     source: str = "builtin",
     size: int | None = None,
-    physics: Physics = "d4rl-v2",
+    physics: Physics = DEFAULT_PHYSICS,
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
     plot: Path | None = None,
@@ -53,7 +55,7 @@ def stats(
 
     Args:
       task: one of `offline-mbrl tasks`.
-      source: builtin, d4rl, minari, minari:ID or synthetic.
+      source: builtin, policy:FILE, d4rl, d4rl:FILE, minari, minari:ID or synthetic.
       size: rows of generated data; D4RL's number when absent.
       physics: of generated data.
       data_dir: where official files are.
@@ -71,8 +73,42 @@ def stats(
 
 
 @app.command
+def card(
+    robot: RobotName,
+    official: Path | None = None,
+    rows: int | None = None,
+    out: Path | None = None,
+    cache_dir: Path | None = None,
+) -> None:
+    """Generate a robot's builtin sets, measure them, and print their data card.
+
+    For example:
+
+      offline-mbrl data card hopper --official ~/d4rl/hopper_medium-v2.hdf5 --out hopper.md
+
+    Args:
+      robot: halfcheetah, hopper or walker2d.
+      official: an official medium file, or a part of one, to compare the medium set with, dimension by dimension.
+      rows: of every set; D4RL's numbers when absent.
+      out: the file to write the card to, in place of printing it.
+      cache_dir: where generated data are kept.
+    """
+    from offline_mbrl.behavior.cards import measure, render
+    from offline_mbrl.storage.files import write_text, writing
+    from offline_mbrl.tasks import get_robot
+
+    text = render(measure(get_robot(robot), rows, official, cache=cache_dir))
+    if out is None:
+        print(text, end="")
+    else:
+        with writing(out, "choose another --out"):
+            write_text(out, text)
+        print(out)
+
+
+@app.command
 def download(task: TaskName, data_dir: Path | None = None) -> None:
-    """Fetch the official D4RL v2 file of a task; a cut download is gone on with, size and checksum are verified.
+    """Fetch the official D4RL v2 file of a task; an interrupted download resumes, size and checksum are verified.
 
     For example:
 
@@ -106,6 +142,26 @@ def import_(file: Annotated[Positional[Path], arg(metavar="FILE")], data_dir: Pa
 
 
 @app.command
+def extract_policy(
+    file: Annotated[Positional[Path], arg(metavar="FILE")], out: Annotated[Positional[Path], arg(metavar="OUT")]
+) -> None:
+    """Take the policy out of an official D4RL file, to make data of any size from it.
+
+    For example:
+
+      offline-mbrl data extract-policy ~/d4rl/hopper_medium-v2.hdf5 hopper.npz
+      offline-mbrl data stats hopper-medium --source policy:hopper.npz --size 100000
+
+    Args:
+      file: an official medium or expert HDF5 file.
+      out: the .npz archive to write.
+    """
+    from offline_mbrl.data.d4rl.policy import extract
+
+    print(extract(file, out))
+
+
+@app.command
 def verify(data_dir: Path | None = None, cache_dir: Path | None = None) -> None:
     """Compare the D4RL files on this machine with the official checksums.
 
@@ -131,7 +187,7 @@ def collect(
     epochs: int = 1000,
     seed: int = 0,
     batch_size: int = 256,
-    physics: Physics = "d4rl-v2",
+    physics: Physics = DEFAULT_PHYSICS,
     out: Path | None = None,
 ) -> None:
     """Train behavior policies with online SAC, epoch by epoch of 1000 steps, and keep a ladder of snapshots.
@@ -150,13 +206,12 @@ def collect(
       physics: of the simulator.
       out: the run's folder; results/collect/<robot>-<seed> when absent.
     """
-    from offline_mbrl.behavior.collect import CollectConfig, collect_with_progress
+    from offline_mbrl.behavior.collect import collect_with_progress, with_batch_size
     from offline_mbrl.tasks import get_robot
 
-    config = CollectConfig()
-    config = config.model_copy(update={"sac": config.sac.model_copy(update={"batch_size": batch_size})})
-    folder = out or Path("results/collect") / f"{robot}-{seed}"
-    collect_with_progress(get_robot(robot), folder, epochs, seed=seed, physics=physics, config=config)
+    body, config = get_robot(robot), with_batch_size(batch_size)
+    folder = out or Path("results/collect") / f"{body.name}-{seed}"
+    collect_with_progress(body, folder, epochs, seed=seed, physics=physics, config=config)
     print(folder)
 
 
@@ -193,7 +248,7 @@ def export(
     dataset_id: Annotated[Positional[str], arg(metavar="ID")],
     source: str = "builtin",
     size: int | None = None,
-    physics: Physics = "d4rl-v2",
+    physics: Physics = DEFAULT_PHYSICS,
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
 ) -> None:
@@ -206,7 +261,7 @@ def export(
     Args:
       task: one of `offline-mbrl tasks`.
       dataset_id: the Minari name, such as own/hopper-medium-v0.
-      source: builtin, d4rl or synthetic.
+      source: builtin, policy:FILE, d4rl, d4rl:FILE or synthetic.
       size: rows of generated data; D4RL's number when absent.
       physics: of generated data.
       data_dir: where official files are.

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +21,9 @@ DataPhysics = Literal["d4rl-v2", "gymnasium-v4", "gymnasium-v5", "synthetic", "u
 
 ACTION_EXCESS = 1e-3
 """Actions this far outside [-1, 1] are rounding and are clipped; beyond it the file holds other actions than ours."""
+
+MOST_ROWS = 20_000_000
+"""Ten times D4RL's largest set: a request or a file of more is a mistake, which would take all memory."""
 
 
 class Episodes(NamedTuple):
@@ -53,6 +56,7 @@ class Dataset:
     rewards: Floats  # [n]
     discounts: Floats  # [n] 0 at true terminals, 1 everywhere else
     next_observations: Floats  # [n, obs_dim]
+    known_next: Bools  # [n] bool, the next observation is the true one; a terminal row without has its own as a filler
     episodes: Episodes
 
     def __len__(self) -> int:
@@ -69,7 +73,8 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the task, the physics and every row; source and name are labels and do not enter."""
         digest = hashlib.sha256(f"{self.task.name}|{self.physics}".encode())
-        for array in (*self.transitions, self.ends):
+        unknown = () if self.known_next.all() else (self.known_next,)
+        for array in (*self.transitions, self.ends, *unknown):
             digest.update(f"|{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
@@ -97,74 +102,109 @@ def from_raw(
 
     Next observations stored: every row is kept with the stored one, discount 0 at terminals only, never at time-outs.
     An observation that is not the row before's next one starts a new episode, whether or not a flag says so.
-    Not stored: s'_i = s_{i+1}, which at an episode's last step would be the next episode's reset state, so the last row
-    of every episode (terminal, timed out or cut by the file's end) is dropped; no terminal row is left then.
+    Not stored: s'_i = s_{i+1}, which at an episode's last step would be the next episode's reset state. A last row that
+    timed out or was cut is dropped. One that is terminal stays, as its target r + 0 * V(s') needs no s': it has its own
+    observation as a filler there and `known_next` False, for those who learn what s' is.
 
     Raises:
-        UserError: an array has the wrong length or width, holds NaN or infinity, or actions leave [-1, 1].
+        UserError: an array has the wrong length or width, holds other than finite numbers, flags are neither 0 nor 1,
+          or actions leave [-1, 1].
     """
-    obs, act, reward = _column(observations), _actions(_column(actions)), _squeeze(_column(rewards))
-    terminal, timeout = _flags(terminals), _flags(timeouts)
-    next_obs = None if next_observations is None else _column(next_observations)
+    obs, act = _column(name, "observations", observations), _clip(_column(name, "actions", actions))
+    reward = _squeeze(_column(name, "rewards", rewards))
+    terminal, timeout = _flags(name, "terminals", terminals), _flags(name, "timeouts", timeouts)
+    next_obs = None if next_observations is None else _column(name, "next_observations", next_observations)
     _check(task, name, obs, act, reward, terminal, timeout, next_obs)
     timeout = timeout & ~terminal
     ends = terminal | timeout
     ends[-1] = True
     if next_obs is None:
-        episodes = _episodes(reward, terminal, timeout, ends, dropped=1)
-        keep = ~ends
-        obs, next_obs = obs[keep], obs[1:][keep[:-1]]
-        act, reward, discount = act[keep], reward[keep], np.ones(len(obs), np.float32)
+        keep = ~ends | terminal
+        next_obs = np.where(terminal[:, None], obs, np.roll(obs, -1, axis=0))
     else:
+        keep = np.ones(len(obs), np.bool_)
         ends[:-1] |= (next_obs[:-1] != obs[1:]).any(-1)
-        episodes = _episodes(reward, terminal, timeout, ends, dropped=0)
-        discount = 1 - terminal.astype(np.float32)
+    known = ~terminal if next_observations is None else np.ones_like(terminal)
+    episodes = _episodes(reward, terminal, timeout, ends, keep)
     if not episodes.lengths.size:
         raise UserError(f"{name}: no usable transition is left at the episodes' ends; the file is too short")
-    obs, act, reward, discount, next_obs = map(read_only, (obs, act, reward, discount, next_obs))
-    return Dataset(task, source, name, physics, obs, act, reward, discount, next_obs, episodes)
+    columns = (obs, act, reward, 1 - terminal.astype(np.float32), next_obs, known)
+    obs, act, reward, discount, next_obs, known = (read_only(_take(column, keep)) for column in columns)
+    return Dataset(task, source, name, physics, obs, act, reward, discount, next_obs, known, episodes)
 
 
-def to_device(dataset: Dataset) -> Data:
-    """The data set as JAX arrays on the default device; an episode that was cut has the return of what is there."""
-    ends, episodes = dataset.ends, dataset.episodes
+def check_size(size: int | None) -> None:
+    """Refuses a number of rows to make that is out of range; None, the default number, is not."""
+    if size is not None and not 1 <= size <= MOST_ROWS:
+        raise UserError(f"a data set of {size} rows cannot be made; ask for 1 to {MOST_ROWS:,}")
+
+
+def to_device(dataset: Dataset, *, only_known_next: bool = False) -> Data:
+    """The data set as JAX arrays on the default device; an episode that was cut has the return of what is there.
+
+    `only_known_next` leaves out the rows whose next observation is a filler: for what learns to predict it.
+    """
+    episodes = dataset.episodes
+    kept = dataset.known_next if only_known_next else np.ones(len(dataset), np.bool_)
+    if not kept.any():
+        raise UserError(f"{dataset.name}: no row has a next observation to learn from; the file is too short")
+    episode = np.repeat(np.arange(len(episodes.lengths)), episodes.lengths)[kept]
+    starts = np.diff(episode, prepend=-1) != 0
     return Data(
-        transitions=Transition(*(jnp.asarray(column) for column in dataset.transitions)),
-        episode_return=jnp.asarray(np.repeat(episodes.returns, episodes.lengths), jnp.float32),
-        is_first=jnp.asarray(np.concatenate([[True], ends[:-1]])),
-        has_next=jnp.asarray(~ends),
+        transitions=Transition(*(jnp.asarray(_take(column, kept)) for column in dataset.transitions)),
+        episode_return=jnp.asarray(episodes.returns[episode], jnp.float32),
+        is_first=jnp.asarray(starts),
+        has_next=jnp.asarray(~np.append(starts[1:], True)),
     )
 
 
-def _episodes(reward: Floats, terminal: Bools, timeout: Bools, ends: Bools, dropped: int) -> Episodes:
-    """The episodes that `ends` cuts the rows into, after each has lost its `dropped` last rows; empty ones vanish."""
+def _episodes(reward: Floats, terminal: Bools, timeout: Bools, ends: Bools, keep: Bools) -> Episodes:
+    """The episodes that `ends` cuts the rows into, with the number of rows to `keep`; those without any vanish."""
     last = np.flatnonzero(ends)
     first = np.concatenate([[0], last[:-1] + 1])
-    lengths = last + 1 - first - dropped
+    lengths = np.add.reduceat(keep.astype(np.int64), first)
     returns = np.add.reduceat(reward.astype(np.float64), first)
     kept = lengths > 0
     return Episodes(lengths[kept], returns[kept], terminal[last][kept], timeout[last][kept])
 
 
-def _column(array: ArrayLike) -> Floats:
-    return np.ascontiguousarray(array, np.float32)
+def _take(column: NDArray[Any], rows: Bools) -> NDArray[Any]:
+    """The `rows` of a column; the column itself, no copy, where they are all."""
+    return column if rows.all() else column[rows]
+
+
+def _column(name: str, column: str, array: ArrayLike) -> Floats:
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which is refused
+        return np.ascontiguousarray(_numbers(name, column, array), np.float32)
 
 
 def _squeeze(rewards: Floats) -> Floats:
     return rewards[:, 0] if rewards.ndim == 2 and rewards.shape[1] == 1 else rewards
 
 
-def _flags(array: ArrayLike) -> Bools:
-    return np.asarray(array).astype(np.bool_).reshape(-1)
+def _flags(name: str, column: str, array: ArrayLike) -> Bools:
+    flags = _numbers(name, column, array).reshape(-1)
+    wrong = np.flatnonzero((flags != 0) & (flags != 1))  # NaN is neither
+    if wrong.size:
+        raise UserError(f"{name}: {column} are 0 or 1; row {wrong[0]} holds {flags[wrong[0]]}")
+    return flags.astype(np.bool_)
 
 
-def _actions(actions: Floats) -> Floats:
+def _numbers(name: str, column: str, array: ArrayLike) -> NDArray[np.generic]:
+    """The array, if it holds truth values, integers or real numbers: NumPy reads numbers out of text too."""
+    numbers = np.asarray(array)
+    if numbers.dtype.kind not in "biuf":
+        raise UserError(f"{name}: {column} hold {numbers.dtype}, not numbers")
+    return numbers
+
+
+def _clip(actions: Floats) -> Floats:
     """Actions with rounding clipped off; those too far outside stay as they are, for `_check` to name."""
     excess = np.abs(actions).max(initial=0.0)
     return np.clip(actions, -1, 1) if 1 < excess <= 1 + ACTION_EXCESS else actions
 
 
-def read_only(array: Floats) -> Floats:
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
     """A view of `array` that cannot be written through."""
     view = array.view()
     view.flags.writeable = False

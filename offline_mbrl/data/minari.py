@@ -7,16 +7,18 @@ import re
 import shutil
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast, get_args
 
 import minari
 import numpy as np
 from gymnasium.spaces import Box
 from minari.data_collector import EpisodeBuffer
+from minari.dataset.episode_data import EpisodeData
 from minari.storage import get_dataset_path
 
-from offline_mbrl.data.dataset import DataPhysics, Dataset, from_raw
+from offline_mbrl.data.dataset import DataPhysics, Dataset, from_raw, read_only
 from offline_mbrl.errors import UserError
 from offline_mbrl.storage.files import writing
 from offline_mbrl.tasks import Task
@@ -25,6 +27,9 @@ ID = re.compile(r"([-\w]+/)*[-\w]+-v\d+")
 ADVICE = "free space there or point MINARI_DATASETS_PATH at another folder"
 PHYSICS_KEY = "offline_mbrl_physics"
 """Where our exports note their physics: what a Gymnasium environment's name says would be wrong for d4rl-v2."""
+FILLER_KEY = "offline_mbrl_terminal_observations"
+FILLER = "unknown; each repeats the one before"
+"""What our exports note where the source stored no next observations, so that a terminal's is a filler."""
 
 
 def load_minari(task: Task, dataset_id: str | None = None) -> Dataset:
@@ -32,25 +37,25 @@ def load_minari(task: Task, dataset_id: str | None = None) -> Dataset:
 
     A truncation counts as a time-out at the task's horizon, and as a cut before it.
     """
-    chosen = _checked(dataset_id or f"mujoco/{task.robot.name}/{task.level}-v0")
+    chosen = _validate(dataset_id or f"mujoco/{task.robot.name}/{task.level}-v0")
     found = _open(chosen)
-    episodes = list(found.iterate_episodes())
-    if not episodes:
-        raise UserError(f"Minari set {chosen} has no episodes")
+    episodes = _episodes(found, chosen)
     lengths = np.array([len(episode.rewards) for episode in episodes])
     truncations = np.concatenate([episode.truncations for episode in episodes])
-    return from_raw(
+    dataset = from_raw(
         task,
         source="minari",
         name=chosen,
         physics=_physics(found),
-        observations=np.concatenate([np.asarray(episode.observations, np.float32)[:-1] for episode in episodes]),
-        actions=np.concatenate([np.asarray(episode.actions, np.float32) for episode in episodes]),
+        observations=np.concatenate([np.asarray(episode.observations)[:-1] for episode in episodes]),
+        actions=np.concatenate([np.asarray(episode.actions) for episode in episodes]),
         rewards=np.concatenate([episode.rewards for episode in episodes]),
         terminals=np.concatenate([episode.terminations for episode in episodes]),
         timeouts=truncations & (np.repeat(lengths, lengths) == task.robot.horizon),
-        next_observations=np.concatenate([np.asarray(episode.observations, np.float32)[1:] for episode in episodes]),
+        next_observations=np.concatenate([np.asarray(episode.observations)[1:] for episode in episodes]),
     )
+    fillers = found.storage.metadata.get(FILLER_KEY) == FILLER
+    return replace(dataset, known_next=read_only(dataset.discounts > 0)) if fillers else dataset
 
 
 def to_minari(dataset: Dataset, dataset_id: str) -> Path:
@@ -59,7 +64,7 @@ def to_minari(dataset: Dataset, dataset_id: str) -> Path:
     The set names no environment, as none of Gymnasium's has D4RL's physics; it carries spaces, reference scores and a
     description instead.
     """
-    folder = Path(get_dataset_path(_checked(dataset_id)))
+    folder = Path(get_dataset_path(_validate(dataset_id)))
     if folder.exists():
         raise UserError(f"there is a Minari set {dataset_id} in {folder} already; choose another version")
     try:
@@ -83,26 +88,31 @@ def _write(dataset: Dataset, dataset_id: str) -> None:
         author="offline_mbrl",
         algorithm_name=f"{dataset.source}: {dataset.name}",
         code_permalink="",
-        ref_min_score=robot.random_return,
-        ref_max_score=robot.expert_return,
         description=f"{dataset.name} of source {dataset.source}, {dataset.physics} physics, {dataset.fingerprint}",
     )
-    written.storage.update_metadata({PHYSICS_KEY: dataset.physics})
+    written.storage.update_metadata(_metadata(dataset))
+
+
+def _metadata(dataset: Dataset) -> dict[str, Any]:
+    """What Minari would leave out, the reference scores of `get_normalized_score` too: no environment is named."""
+    robot = dataset.task.robot
+    scores = {"ref_min_score": robot.random_return, "ref_max_score": robot.expert_return}
+    fillers = {} if dataset.known_next.all() else {FILLER_KEY: FILLER}
+    return {PHYSICS_KEY: dataset.physics} | scores | fillers
 
 
 def _buffers(dataset: Dataset) -> Iterator[EpisodeBuffer]:
-    """Minari's episodes hold one observation more than steps."""
-    episodes = dataset.episodes
-    stops = np.cumsum(episodes.lengths)
-    for stop, length, terminal in zip(stops, episodes.lengths, episodes.terminals, strict=True):
-        rows = slice(stop - length, stop)
-        last = np.arange(length) == length - 1
+    """Minari's episodes hold one observation more than steps; what ends none by a terminal is truncated."""
+    stops = np.cumsum(dataset.episodes.lengths)
+    for start, stop in zip(stops - dataset.episodes.lengths, stops, strict=True):
+        rows = slice(start, stop)
+        terminations = dataset.discounts[rows] == 0
         yield EpisodeBuffer(
             observations=np.concatenate([dataset.observations[rows], dataset.next_observations[stop - 1 : stop]]),
             actions=dataset.actions[rows],
             rewards=dataset.rewards[rows],
-            terminations=last & terminal,
-            truncations=last & ~terminal,
+            terminations=terminations,
+            truncations=dataset.ends[rows] & ~terminations,
         )
 
 
@@ -110,14 +120,27 @@ def _open(dataset_id: str) -> minari.MinariDataset:
     try:
         return minari.load_dataset(dataset_id, download=True)
     except Exception as error:  # its hub's client raises kinds of its own
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"cannot get Minari set {dataset_id} ({reason}); local sets are looked for in "
+            f"cannot get Minari set {dataset_id} ({_first_line(error)}); local sets are looked for in "
             f"{get_dataset_path('')}, another one is named with --source minari:ID"
         ) from error
 
 
-def _checked(dataset_id: str) -> str:
+def _episodes(dataset: minari.MinariDataset, name: str) -> list[EpisodeData]:
+    try:
+        episodes = list(dataset.iterate_episodes())
+    except Exception as error:  # what its storage raises on damaged files
+        raise UserError(f"cannot read Minari set {name} ({_first_line(error)}); fetch or export it again") from error
+    if not episodes:
+        raise UserError(f"Minari set {name} has no episodes")
+    return episodes
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _validate(dataset_id: str) -> str:
     """The id, if Minari can take it: a malformed one would leave a folder that breaks later listings."""
     if not ID.fullmatch(dataset_id):
         raise UserError(f"'{dataset_id}' is no Minari id; write namespace/name-v0 in letters, digits, - and _")
@@ -127,7 +150,7 @@ def _checked(dataset_id: str) -> str:
 def _physics(dataset: minari.MinariDataset) -> DataPhysics:
     """What our own export noted, else the version of the environment that the set names."""
     noted = dataset.storage.metadata.get(PHYSICS_KEY)
-    if noted:
+    if noted in get_args(DataPhysics):
         return cast(DataPhysics, noted)
     version = str(dataset.env_spec.id).rpartition("-")[2] if dataset.env_spec else ""
     return cast(DataPhysics, f"gymnasium-{version}") if version in ("v4", "v5") else "unknown"

@@ -20,7 +20,8 @@ class Summary(NamedTuple):
     episodes: int
     terminals: int
     timeouts: int
-    mean_length: float  # control steps of complete episodes
+    length_mean: float  # control steps of complete episodes
+    length_std: float
     return_mean: float
     return_std: float  # population standard deviation
     return_quantiles: tuple[float, ...]  # at `QUANTILES`
@@ -39,7 +40,8 @@ def summarize(dataset: Dataset) -> Summary:
         episodes=len(episodes.lengths),
         terminals=int(episodes.terminals.sum()),
         timeouts=int(episodes.timeouts.sum()),
-        mean_length=float(lengths.mean()),
+        length_mean=float(lengths.mean()),
+        length_std=float(lengths.std()),
         return_mean=float(returns.mean()),
         return_std=float(returns.std()),
         return_quantiles=tuple(np.quantile(returns, QUANTILES).tolist()),
@@ -56,12 +58,17 @@ def describe(dataset: Dataset) -> str:
         [
             f"{dataset.name} (source {dataset.source}, physics {dataset.physics})",
             f"  fingerprint       {dataset.fingerprint}",
-            f"  rows              {facts.rows:,}",
+            f"  rows              {facts.rows:,}{_fillers(dataset)}",
             f"  episodes          {facts.episodes:,}: {facts.terminals:,} terminal, {facts.timeouts:,} timed out, "
             f"{facts.episodes - facts.terminals - facts.timeouts:,} cut",
-            f"  mean length       {facts.mean_length:.1f} steps",
+            f"  mean length       {facts.length_mean:.1f} steps",
             f"  return            {facts.return_mean:.1f} ± {facts.return_std:.1f} over complete episodes",
             f"  min 25% 50% 75% max  {quantiles}",
             f"  normalized score  {facts.score_mean:.1f} ± {facts.score_std:.1f}",
         ]
     )
+
+
+def _fillers(dataset: Dataset) -> str:
+    count = int((~dataset.known_next).sum())
+    return f", {count:,} of them falls without a next observation, which fits of models leave out" if count else ""

@@ -33,6 +33,11 @@ def empty(capacity: int, obs_dim: int, action_dim: int) -> Ring:
     return Ring(rows=rows, head=jnp.zeros((), jnp.int32), size=jnp.zeros((), jnp.int32))
 
 
+def emptied(ring: Ring) -> Ring:
+    """A ring of one row that holds nothing, for rows as wide as those of `ring`."""
+    return empty(1, ring.rows.obs.shape[-1], ring.rows.action.shape[-1])
+
+
 def push(ring: Ring, rows: Transition, alive: Array) -> Ring:
     """Appends the live ones of `rows` in order and overwrites the oldest.
 

@@ -1,5 +1,6 @@
 """Branched model rollouts: short imagined episodes from states of the data (Janner et al. 2019, arXiv 1906.08253)."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, draw, pick, predict, predict_random_elite, sample_members
 from offline_mbrl.dynamics.uncertainty import Penalty
 from offline_mbrl.keys import stream
+from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.types import Array, Key, Transition
 
 CHUNK = 10_000
@@ -61,6 +63,19 @@ def ensemble_model(ensemble: Ensemble, terminates: Callable[[Array], Array], pen
     return step
 
 
+def standardized_model(
+    ensemble: Ensemble, normalizer: Normalizer, terminates: Callable[[Array], Array], penalty: Penalty | None = None
+) -> Model:
+    """A model of z-scored observations as a simulator in the task's own units."""
+    model = ensemble_model(ensemble, lambda z: terminates(normalizer.invert(z)), penalty)
+
+    def step(obs: Array, action: Array, key: Key) -> ModelStep:
+        imagined = model(normalizer.apply(obs), action, key)
+        return imagined._replace(next_obs=normalizer.invert(imagined.next_obs))
+
+    return step
+
+
 def rollout(model: Model, policy: Policy, starts: Array, horizon: int, key: Key) -> Rollout:
     """`horizon` steps of every start [b, d] under `policy`; a row stops at its first discount of 0.
 
@@ -71,10 +86,10 @@ def rollout(model: Model, policy: Policy, starts: Array, horizon: int, key: Key)
     def step(carry: tuple[Array, Array], key: Key) -> tuple[tuple[Array, Array], Rollout]:
         obs, alive = carry
         action = policy(obs, stream(key, "action"))
-        made = model(obs, action, stream(key, "model"))
-        rows = Transition(obs, action, made.reward, made.discount, made.next_obs)
-        alive = alive & jnp.isfinite(made.next_obs).all(axis=-1) & jnp.isfinite(made.reward)
-        return (made.next_obs, alive & (made.discount > 0)), Rollout(rows, alive, made.uncertainty)
+        imagined = model(obs, action, stream(key, "model"))
+        rows = Transition(obs, action, imagined.reward, imagined.discount, imagined.next_obs)
+        alive = alive & jnp.isfinite(imagined.next_obs).all(axis=-1) & jnp.isfinite(imagined.reward)
+        return (imagined.next_obs, alive & (imagined.discount > 0)), Rollout(rows, alive, imagined.uncertainty)
 
     def run(starts: Array, key: Key) -> Rollout:
         alive = jnp.ones(starts.shape[0], bool)
@@ -82,13 +97,13 @@ def rollout(model: Model, policy: Policy, starts: Array, horizon: int, key: Key)
 
     chunks = _chunks(starts.shape[0])
     pieces = starts.reshape(chunks, -1, starts.shape[-1])
-    made: Rollout = jax.lax.map(lambda piece: run(*piece), (pieces, jax.random.split(key, chunks)))
-    return jax.tree.map(lambda leaf: leaf.swapaxes(0, 1).reshape(horizon, starts.shape[0], *leaf.shape[3:]), made)
+    parts: Rollout = jax.lax.map(lambda piece: run(*piece), (pieces, jax.random.split(key, chunks)))
+    return jax.tree.map(lambda leaf: leaf.swapaxes(0, 1).reshape(horizon, starts.shape[0], *leaf.shape[3:]), parts)
 
 
-def flatten(made: Rollout) -> tuple[Transition, Array]:
+def flatten(rollout: Rollout) -> tuple[Transition, Array]:
     """Rows [h * b, ...] and their alive mask [h * b], in the order in which they were made."""
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (made.rows, made.alive))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (rollout.rows, rollout.alive))
 
 
 def _of_one(penalty: Penalty, gaussian: Gaussian) -> Array:
@@ -99,5 +114,5 @@ def _of_one(penalty: Penalty, gaussian: Gaussian) -> Array:
 
 def _chunks(rows: int) -> int:
     """The fewest equal parts of `rows` with at most `CHUNK` rows each; one where only tiny parts would be equal."""
-    fewest = -(-rows // CHUNK)
+    fewest = math.ceil(rows / CHUNK)
     return next((parts for parts in range(fewest, 100 * fewest) if rows % parts == 0), 1)

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, get_args
 import jax.numpy as jnp
 
 from offline_mbrl.dynamics.ensemble import Gaussian, pick
+from offline_mbrl.errors import UserError
 from offline_mbrl.types import Array
 
 
@@ -86,21 +87,33 @@ PenaltyName = Literal[
 
 
 class Penalty(NamedTuple):
-    """A penalty and what it costs: whether it needs every member or only the sampled one."""
+    """A penalty and what it asks of a model: every member or only the sampled one, and a predicted noise or none."""
 
     measure: Callable[[Gaussian, Array], Array]
     all_members: bool = True
+    noise: bool = False  # it is 0 where the members predict no noise
 
 
 PENALTIES: dict[PenaltyName, Penalty] = {
-    "max_aleatoric": Penalty(max_aleatoric),
+    "max_aleatoric": Penalty(max_aleatoric, noise=True),
     "max_pair": Penalty(max_pair),
     "max_center": Penalty(max_center),
     "ens_var": Penalty(ens_var),
     "ens_std": Penalty(ens_std),
     "ens_var_report": Penalty(ens_var_report),
     "epistemic_std": Penalty(epistemic_std),
-    "individual": Penalty(individual, all_members=False),
-    "combined": Penalty(combined),
+    "individual": Penalty(individual, all_members=False, noise=True),
+    "combined": Penalty(combined, noise=True),
 }
 assert set(PENALTIES) == set(get_args(PenaltyName))
+
+
+def require_noise(penalty: PenaltyName, kind: str) -> None:
+    """A penalty on the predicted noise means nothing where members predict none.
+
+    Raises:
+      UserError: `kind` is deterministic and `penalty` would be 0 everywhere.
+    """
+    if kind == "deterministic" and PENALTIES[penalty].noise:
+        able = ", ".join(name for name, known in PENALTIES.items() if not known.noise)
+        raise UserError(f"penalty={penalty} is 0 for a deterministic model, which predicts no noise; choose {able}")

@@ -1,71 +1,43 @@
-"""One job in a process of its own: `python -m offline_mbrl.launch.worker`, started by the launchers."""
+"""The jobs of one program in a process of their own: `python -m offline_mbrl.launch.worker`, started by the launchers.
+
+What it needs is imported only when it heeds signals and is tied to its launcher, since that takes seconds.
+"""
 
 import argparse
-import contextlib
 import os
 import sys
-import traceback
 from pathlib import Path
 
-from offline_mbrl.data.cache import cache_folder
-from offline_mbrl.errors import UserError
-from offline_mbrl.machine import keep_compiled, select_device
-from offline_mbrl.storage import records
-from offline_mbrl.storage.files import write_text
-from offline_mbrl.training.job import Job, Paths
-from offline_mbrl.training.run import run_job
-
-
-def work(job: Job, out: Path, paths: Paths, device: str = "auto") -> int:
-    """Runs `job` in `out`; a failure is written there, in one line, as well as to stderr.
-
-    Returns:
-      0 when every seed is sound, 1 when some diverged, 2 when the job failed.
-    """
-    try:
-        select_device(device)
-        diverged = run_job(job, out, paths)
-    except UserError as error:
-        return _fail(job, out, str(error))
-    except Exception as error:
-        traceback.print_exc()
-        return _fail(job, out, _one_line(error))
-    for entry in diverged:
-        print(f"warning: {job.algorithm} on {job.task}: {entry}", file=sys.stderr)
-    return 1 if diverged else 0
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        where = error.filename or "while writing"
-        return f"{error.strerror.lower()}: {where}; make room there, then run the same command again"
-    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
-
-
-def _fail(job: Job, out: Path, reason: str) -> int:
-    print(f"error: {reason}", file=sys.stderr)
-    owner = records.read_json(out / records.JOB, missing={}) if out.is_dir() else {}
-    if owner.get("id") == job.id:
-        with contextlib.suppress(OSError):  # a full disk may be what failed; stderr has the reason
-            write_text(out / records.FAILED, reason + "\n")
-    return 2
+from offline_mbrl.failures import guarded
+from offline_mbrl.launch.orphans import end_with
 
 
 def main() -> None:
-    """Runs the job whose `job.json` a launcher wrote, on the cores it was given."""
+    """Runs the jobs whose `job.json` a launcher wrote, on the cores it was given."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--cache-dir", type=Path)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--checkpoint-every", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument("--cores", help="comma-separated core numbers")
+    parser.add_argument("--launcher", type=int, help="the process whose end ends this one")
     args = parser.parse_args()
+    if args.launcher is not None:
+        end_with(args.launcher)
     if args.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core) for core in args.cores.split(",")})
-    keep_compiled(cache_folder(args.cache_dir) / "compiled")  # most jobs of a sweep run another one's program
-    fields = records.read_json(args.out / records.JOB)
-    job = Job.model_validate({name: value for name, value in fields.items() if name != "id"})
-    sys.exit(work(job, args.out, Paths(args.data_dir, args.cache_dir), args.device))
+    sys.exit(guarded(lambda: _work(args.folders, args.data_dir, args.cache_dir, args.device, args.checkpoint_every)))
+
+
+def _work(folders: list[Path], data_dir: Path | None, cache_dir: Path | None, device: str, save_every: float) -> int:
+    from offline_mbrl.data.cache import cache_folder
+    from offline_mbrl.launch.work import work
+    from offline_mbrl.machine import keep_compiled
+    from offline_mbrl.training.job import Paths, read_job
+
+    keep_compiled(cache_folder(cache_dir) / "compiled")  # most jobs of a sweep run another one's program
+    return work([(read_job(folder), folder) for folder in folders], Paths(data_dir, cache_dir), device, save_every)
 
 
 if __name__ == "__main__":

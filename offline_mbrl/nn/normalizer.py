@@ -17,9 +17,9 @@ class Normalizer(struct.PyTreeNode):
     std: Array  # [d] population standard deviation, 1 for constant features
 
     @classmethod
-    def fit(cls, x: Array) -> "Normalizer":
-        """Mean and standard deviation of rows [n, d], over the first axis."""
-        mean, std = x.mean(axis=0), x.std(axis=0)
+    def fit(cls, x: Array, margin: float = 0.0) -> "Normalizer":
+        """Mean and standard deviation of rows [n, d], over the first axis; `margin` widens every deviation."""
+        mean, std = x.mean(axis=0), x.std(axis=0) + margin
         constant = std < jnp.maximum(TINY_STD, ROUNDING * jnp.abs(mean))
         return cls(mean=mean, std=jnp.where(constant, 1.0, std))
 

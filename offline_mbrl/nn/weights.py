@@ -27,6 +27,6 @@ def save(path: Path, policy: Policy, dtype: type[np.floating] = np.float32) -> N
 
 def load(path: Path) -> Policy:
     """Reads a policy; weights come back as float32."""
-    with np.load(path) as archive:
+    with path.open("rb") as file, np.load(file) as archive:
         weights = {name: archive[name].astype(np.float32) for name in archive.files if name != "returns"}
         return Policy(unflatten_dict(weights, sep="/"), archive["returns"])

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_mbrl.results.query import Column, Curve, Dataset
+from offline_mbrl.results.query import Column, Curve, DataSummary
 from offline_mbrl.results.statistics import final_score
 from offline_mbrl.tasks import TASKS
 
@@ -75,7 +75,7 @@ def column_labels(columns: Iterable[Column]) -> dict[Column, str]:
     return {column: _column_label(column, all_columns, differing) for column in all_columns}
 
 
-def unique_columns(groups: Iterable[Group]) -> dict[Column, Dataset]:
+def unique_columns(groups: Iterable[Group]) -> dict[Column, DataSummary]:
     """The columns that occur, in the order of the benchmark's tasks, and the data set of each."""
     return {group.column: group.curves[0].dataset for group in sorted(groups, key=lambda one: column_order(one.column))}
 

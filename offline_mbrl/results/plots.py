@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from offline_mbrl.results.groups import Group, Row, column_labels, group_curves, row_label, unique_columns
-from offline_mbrl.results.query import Column, Curve, Dataset, read_curves
+from offline_mbrl.results.query import Column, Curve, DataSummary, read_curves
 from offline_mbrl.storage.files import write_atomically
 
 # Okabe and Ito's palette, told apart with any color vision; with the line styles it serves 28 rows.
@@ -67,7 +67,7 @@ def seed_scores(curves: Sequence[Curve]) -> tuple[NDArray[np.int64], NDArray[np.
 
 
 def _draw_panel(
-    panel: Axes, title: str, groups: Iterable[Group], dataset: Dataset, looks: Mapping[Row, tuple[str, str]]
+    panel: Axes, title: str, groups: Iterable[Group], dataset: DataSummary, looks: Mapping[Row, tuple[str, str]]
 ) -> None:
     for group in groups:
         _draw_line(panel, group, *looks[group.row])

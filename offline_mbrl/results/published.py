@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable
+from math import isfinite
 from pathlib import Path
 
 from offline_mbrl.errors import UserError
@@ -29,15 +30,37 @@ def lay_out_published(path: Path, tasks: Iterable[str], version: str = "v2") -> 
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    """The records of a CSV of published scores."""
+    """The records of a CSV of published scores.
+
+    Raises:
+        UserError: it cannot be read, is no text, has other columns, or a row is short, long, or without a number.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, strict=True)
             if tuple(reader.fieldnames or ()) != FIELDS:
                 raise UserError(f"{path} has not the columns {', '.join(FIELDS)}; see benchmarks/published_scores.csv")
-            return list(reader)
+            return [_checked(record, f"line {reader.line_num} of {path}") for record in reader]
     except OSError as error:
         raise UserError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    except (UnicodeError, csv.Error) as error:
+        raise UserError(f"{path} is not a CSV of published scores ({error})") from error
+
+
+def _checked(record: dict[str, str], where: str) -> dict[str, str]:
+    if None in record or None in record.values():
+        raise UserError(f"{where} has not {len(FIELDS)} values; a comma inside one needs quotes around it")
+    for name in ("mean", "std"):
+        if not _is_number(record[name]) and (record[name] or name == "mean"):
+            raise UserError(f"{where} has {name} '{record[name]}', which is no number")
+    return record
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _line(record: dict[str, str]) -> str:

@@ -1,55 +1,29 @@
-"""Score curves of every seed below some folders, gathered with DuckDB from the files of the jobs."""
+"""Score curves of every seed below some folders, gathered from the files of the jobs."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import duckdb
-
-from offline_mbrl.errors import UserError
-from offline_mbrl.storage.records import ENVIRONMENT, JOB, SCORES, Status, diverged_seeds, find_jobs, job_status
+from offline_mbrl.errors import UserError, warn
+from offline_mbrl.storage.records import (
+    ENVIRONMENT,
+    JOB,
+    SCORES,
+    Status,
+    damaged,
+    diverged_seeds,
+    find_jobs,
+    job_status,
+    read_json,
+    read_records,
+)
 
 SeedStatus = Status | Literal["diverged"]
 
-JOB_COLUMNS = {
-    "algorithm": "VARCHAR",
-    "task": "VARCHAR",
-    "source": "VARCHAR",
-    "physics": "VARCHAR",
-    "seeds": "BIGINT[]",
-    "steps": "BIGINT",
-    "evaluate_every": "BIGINT",
-    "episodes": "BIGINT",
-    "precision": "VARCHAR",
-    "config": "JSON",
-}
-DATASET_COLUMNS = {
-    "dataset": 'STRUCT("name" VARCHAR, "fingerprint" VARCHAR, "rows" BIGINT, "score_mean" DOUBLE, "score_std" DOUBLE)'
-}
-SCORE_COLUMNS = {"seed": "BIGINT", "step": "BIGINT", "variant": "VARCHAR", "score": "DOUBLE"}
-
-QUERY = """
-WITH jobs AS (
-    SELECT parse_dirpath(filename) AS folder, * EXCLUDE (filename, seeds), unnest(seeds) AS seed
-    FROM read_json($jobs, columns = $job_columns, format = 'unstructured', filename = true)
-), datasets AS (
-    SELECT parse_dirpath(filename) AS folder, dataset
-    FROM read_json($environments, columns = $dataset_columns, format = 'unstructured', filename = true)
-), curves AS (
-    SELECT
-        parse_dirpath(filename) AS folder, seed, variant,
-        list(step ORDER BY step) AS at, list(score ORDER BY step) AS scores
-    -- the torn last line of a killed job reads as a row of nulls
-    FROM read_json(
-        $scores, columns = $score_columns, format = 'newline_delimited', filename = true, ignore_errors = true
-    )
-    WHERE score IS NOT NULL
-    GROUP BY ALL
-)
-SELECT * FROM jobs JOIN datasets USING (folder) LEFT JOIN curves USING (folder, seed) ORDER BY folder, seed, variant
-"""
+Points = dict[int, float | None]
+"""Scores by the number of gradient steps before them; None for one that was not a finite number."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +37,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class DataSummary:
     """What is known of a column's data; `score_mean` and `score_std` are of its episodes' normalized scores."""
 
     name: str
@@ -78,7 +52,7 @@ class Curve:
 
     algorithm: str
     column: Column
-    dataset: Dataset
+    dataset: DataSummary
     settings: Mapping[str, object]
     """Steps, protocol, precision, configuration and way of acting, flat; what tells two rows of one algorithm apart."""
     seed: int
@@ -90,16 +64,19 @@ class Curve:
 def read_curves(run_dirs: Iterable[Path]) -> list[Curve]:
     """One curve per seed and job below `run_dirs`; the seeds that two jobs repeat with the same settings count once.
 
-    Jobs that stopped before they knew their data set (no environment.json) have no scores and are passed over.
+    Jobs that stopped before they knew their data set (no environment.json) have no scores: a warning names them.
 
     Raises:
         UserError: no job is there, none has started, or a job's files are damaged.
     """
-    folders = [folder for folder in find_jobs(run_dirs) if (folder / ENVIRONMENT).exists()]
-    if not folders:
+    folders = find_jobs(run_dirs)
+    waiting = [folder for folder in folders if not (folder / ENVIRONMENT).exists()]
+    started = [folder for folder in folders if folder not in waiting]
+    if not started:
         raise UserError("none of the jobs has started; wait for the first evaluation or see their FAILED files")
-    marks = {str(folder): (job_status(folder), diverged_seeds(folder)) for folder in folders}
-    curves = [_curve(row, *marks[row["folder"]]) for row in _query(folders)]
+    if waiting:
+        warn(f"{_count(waiting, 'job')} without data and scores yet: {', '.join(folder.name for folder in waiting)}")
+    curves = [curve for folder in started for curve in _read_job(folder)]
     if not any(curve.scores for curve in curves):
         raise UserError("none of the jobs has been evaluated yet; wait for the first evaluation")
     return _without_repeats(curves)
@@ -114,40 +91,44 @@ def flat(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     return result
 
 
-def _query(folders: list[Path]) -> list[dict[str, Any]]:
-    parameters = {
-        "jobs": [str(folder / JOB) for folder in folders],
-        "environments": [str(folder / ENVIRONMENT) for folder in folders],
-        "scores": [str(folder / SCORES) for folder in folders if (folder / SCORES).exists()],
-        "job_columns": JOB_COLUMNS,
-        "dataset_columns": DATASET_COLUMNS,
-        "score_columns": SCORE_COLUMNS,
-    }
-    if not parameters["scores"]:
-        return []
-    try:
-        with duckdb.connect() as connection:
-            result = connection.execute(QUERY, parameters)
-            names = [column[0] for column in result.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-    except duckdb.InvalidInputException as error:
-        raise UserError(f"a job's files are damaged: {str(error).splitlines()[0]}") from error
+def _read_job(folder: Path) -> Iterator[Curve]:
+    """The curves of one job: for each seed one, or one for every way of acting that was scored."""
+    job, data = read_json(folder / JOB), read_json(folder / ENVIRONMENT)["dataset"]
+    status, diverged = job_status(folder), diverged_seeds(folder)
+    column = Column(job["task"], job["source"], job["physics"], data["fingerprint"])
+    dataset = DataSummary(data["name"], data.get("rows"), data.get("score_mean"), data.get("score_std"))
+    settings = {name: job[name] for name in ("steps", "evaluate_every", "episodes", "precision")} | flat(job["config"])
+    for (seed, variant), points in _read_scores(folder, job["seeds"], whole=status == "finished").items():
+        acting = {"variant": variant} if variant else {}
+        ended = "diverged" if seed in diverged or None in points.values() else status
+        if ended == "finished":
+            _refuse_gaps(folder, seed, sorted(points), job)
+        scores = {step: score for step, score in sorted(points.items()) if score is not None}
+        yield Curve(job["algorithm"], column, dataset, settings | acting, seed, ended, [*scores], [*scores.values()])
 
 
-def _curve(row: Mapping[str, Any], job: Status, diverged: frozenset[int]) -> Curve:
-    dataset = row["dataset"]
-    protocol = {name: row[name] for name in ("steps", "evaluate_every", "episodes", "precision")}
-    acting = {"variant": row["variant"]} if row["variant"] else {}
-    return Curve(
-        algorithm=row["algorithm"],
-        column=Column(row["task"], row["source"], row["physics"], dataset["fingerprint"]),
-        dataset=Dataset(dataset["name"], dataset["rows"], dataset["score_mean"], dataset["score_std"]),
-        settings=protocol | flat(json.loads(row["config"] or "{}")) | acting,
-        seed=row["seed"],
-        status="diverged" if row["seed"] in diverged else job,
-        at=row["at"] or [],
-        scores=row["scores"] or [],
-    )
+def _read_scores(folder: Path, seeds: Sequence[int], *, whole: bool) -> dict[tuple[int, str], Points]:
+    """The points of each seed and way of acting, by seed; a seed that was not scored yet has none."""
+    curves: dict[tuple[int, str], Points] = {}
+    for number, record in enumerate(read_records(folder / SCORES, whole=whole), 1):
+        match record:
+            case {"seed": int(seed), "step": int(step), "score": int() | float() | None as score} if seed in seeds:
+                curves.setdefault((seed, record.get("variant") or ""), {})[step] = score
+            case _:
+                raise damaged(f"line {number} of {folder / SCORES}", "no score of a seed of this job")
+    scored = {seed for seed, _ in curves}
+    curves |= {(seed, ""): {} for seed in seeds if seed not in scored}
+    return dict(sorted(curves.items()))
+
+
+def _refuse_gaps(folder: Path, seed: int, steps: Sequence[int], job: Mapping[str, Any]) -> None:
+    """A seed that was trained to the end was scored in every period up to it."""
+    if steps != [*range(job["evaluate_every"], job["steps"] + 1, job["evaluate_every"])]:
+        raise damaged(folder / SCORES, f"the job is done, yet evaluations of seed {seed} are missing")
+
+
+def _count(things: Sequence[object], name: str) -> str:
+    return f"{len(things)} {name}{'s' * (len(things) > 1)}"
 
 
 def _without_repeats(curves: Iterable[Curve]) -> list[Curve]:

@@ -10,7 +10,7 @@ from offline_mbrl.errors import unknown_name
 from offline_mbrl.results.groups import Group, column_labels, group_curves, row_label, short_fingerprint, unique_columns
 from offline_mbrl.results.layout import Table, as_latex, as_markdown
 from offline_mbrl.results.published import lay_out_published
-from offline_mbrl.results.query import Column, Dataset, read_curves
+from offline_mbrl.results.query import Column, DataSummary, read_curves
 from offline_mbrl.results.statistics import (
     LAST_EVALUATIONS,
     bootstrap_interval,
@@ -86,7 +86,10 @@ def _marks(groups: Iterable[Group]) -> dict[str, str]:
 
 
 def _caption(
-    groups: Sequence[Group], columns: Mapping[Column, Dataset], labels: Mapping[Column, str], marks: Mapping[str, str]
+    groups: Sequence[Group],
+    columns: Mapping[Column, DataSummary],
+    labels: Mapping[Column, str],
+    marks: Mapping[str, str],
 ) -> str:
     sentences = [
         "Normalized score, mean ± sample standard deviation over seeds.",
@@ -101,7 +104,7 @@ def _caption(
     return " ".join(sentences)
 
 
-def _describe_column(label: str, column: Column, dataset: Dataset) -> str:
+def _describe_column(label: str, column: Column, dataset: DataSummary) -> str:
     rows = "" if dataset.rows is None else f"{dataset.rows:,} transitions, "
     data = f"{dataset.name} ({rows}fingerprint {short_fingerprint(column.fingerprint)})"
     return f"{label}: {column.source} data {data}, {column.physics} physics."
@@ -140,7 +143,7 @@ def _as_csv(groups: Sequence[Group]) -> str:
     return output.getvalue()
 
 
-def _describe_data(column: Column, dataset: Dataset) -> dict[str, object]:
+def _describe_data(column: Column, dataset: DataSummary) -> dict[str, object]:
     """The data set's own line: its std, unlike the others, is over episodes, so it is left out."""
     return {
         "algorithm": DATA,

@@ -13,15 +13,16 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_mbrl.tasks import Physics, Robot, RobotName
+from offline_mbrl.errors import UserError
+from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics, Robot
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
 DENSITY = 1000.0  # kg / m^3, MuJoCo's default for geoms
 
-ASSETS: dict[RobotName, str] = {"halfcheetah": "half_cheetah.xml", "hopper": "hopper.xml", "walker2d": "walker2d.xml"}
-TOTAL_MASS: dict[RobotName, float] = {"halfcheetah": 14.0}  # kg, the asset's `settotalmass`; others weigh their geoms
+ASSETS: dict[str, str] = {"halfcheetah": "half_cheetah.xml", "hopper": "hopper.xml", "walker2d": "walker2d.xml"}
+TOTAL_MASS: dict[str, float] = {"halfcheetah": 14.0}  # kg, the asset's `settotalmass`; others weigh their geoms
 
 
 class Inertial(NamedTuple):
@@ -32,8 +33,10 @@ class Inertial(NamedTuple):
     inertia: Matrix
 
 
-def load_model(robot: Robot, physics: Physics = "d4rl-v2") -> mujoco.MjModel:
+def load_model(robot: Robot, physics: Physics = DEFAULT_PHYSICS) -> mujoco.MjModel:
     """The robot's compiled model, from the XML file that Gymnasium ships."""
+    if robot.name not in ASSETS:
+        raise UserError(f"the simulator has no robot '{robot.name}'; judge it in an environment of your own")
     path = str(asset_path(robot))
     if physics == "gymnasium-v4":
         return mujoco.MjModel.from_xml_path(path)

@@ -10,8 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_mbrl.tasks import RobotName
-
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Noise = Callable[[np.random.Generator, int, int], tuple[Floats, Floats]]
@@ -65,7 +63,7 @@ def cheetah_noise(generator: np.random.Generator, nq: int, nv: int) -> tuple[Flo
     return generator.uniform(-0.1, 0.1, nq), 0.1 * generator.standard_normal(nv)
 
 
-RULES: dict[RobotName, Rules] = {
+RULES: dict[str, Rules] = {
     "halfcheetah": Rules(np.inf, 0.1, 0.0, always_healthy, cheetah_noise),
     "hopper": Rules(10.0, 1e-3, 1.0, hopper_healthy, uniform_noise),
     "walker2d": Rules(10.0, 1e-3, 1.0, walker2d_healthy, uniform_noise),

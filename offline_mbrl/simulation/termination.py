@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from offline_mbrl.tasks import Robot, RobotName
+from offline_mbrl.tasks import Robot
 from offline_mbrl.types import Array, Problem
 
 LIMIT = 100.0
@@ -32,7 +32,12 @@ def halfcheetah(obs: Array) -> Array:
     return ~(jnp.abs(obs) < LIMIT).all(axis=-1)
 
 
-TERMINATION: dict[RobotName, Callable[[Array], Array]] = {
+def never(obs: Array) -> Array:
+    """A robot without a rule of its own does not end."""
+    return jnp.zeros(obs.shape[:-1], bool)
+
+
+TERMINATION: dict[str, Callable[[Array], Array]] = {
     "halfcheetah": halfcheetah,
     "hopper": hopper,
     "walker2d": walker2d,
@@ -41,4 +46,4 @@ TERMINATION: dict[RobotName, Callable[[Array], Array]] = {
 
 def problem_of(robot: Robot) -> Problem:
     """The static facts of a robot's tasks."""
-    return Problem(robot.obs_dim, robot.action_dim, TERMINATION[robot.name])
+    return Problem(robot.obs_dim, robot.action_dim, TERMINATION.get(robot.name, never))

@@ -1,6 +1,9 @@
 """When a seed is given up."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 DIVERGENCE = 1e10
 """A metric beyond this is treated as NaN is: no quantity of these tasks comes near it while training is sound."""
@@ -19,3 +22,11 @@ class Divergence:
     def __str__(self) -> str:
         kept = f"last good checkpoint: {self.last_good}" if self.last_good else "no checkpoint before it"
         return f"seed {self.seed} diverged by step {self.step}: {self.quantity} = {self.value}; {kept}"
+
+
+def diverging(seeds: Sequence[int], metrics: Mapping[str, np.ndarray]) -> Iterator[tuple[int, str, float]]:
+    """The seeds [S] with a metric [S] that is not finite or beyond the limit, and the first such metric."""
+    for row, seed in enumerate(seeds):
+        bad = [name for name, values in metrics.items() if not abs(values[row]) <= DIVERGENCE]
+        if bad:
+            yield seed, bad[0], float(metrics[bad[0]][row])

@@ -8,12 +8,12 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
-from offline_mbrl.algorithms.presets import resolve
-from offline_mbrl.algorithms.registry import get_definition
 from offline_mbrl.config import Config, describe_first
+from offline_mbrl.data.d4rl.files import sha256
 from offline_mbrl.errors import UserError
 from offline_mbrl.storage import records
-from offline_mbrl.tasks import Physics, get_task
+from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics, get_task
+from offline_mbrl.training.system import make_system
 
 Precision = Literal["default", "high", "highest"]
 """Precision of float32 matrix products (`jax.default_matmul_precision`): on NVIDIA `default` is TF32."""
@@ -33,7 +33,7 @@ class Job(Config):
     task: str
     source: str = Field("builtin", description="where the data come from")
     size: int | None = Field(None, ge=1, description="rows of generated data; the full size when absent")
-    physics: Physics = Field("d4rl-v2", description="physics of the evaluation, and of generated data")
+    physics: Physics = Field(DEFAULT_PHYSICS, description="physics of the evaluation, and of generated data")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="trained side by side in one program")
     steps: int = Field(ge=1, description="gradient steps")
     evaluate_every: int = Field(5000, ge=1, description="gradient steps between evaluations")
@@ -41,6 +41,8 @@ class Job(Config):
     precision: Precision = "default"
     preset: str | None = Field(None, description="named alternative of the algorithm's presets")
     config: dict[str, Any] = Field(description="the resolved hyper-parameters")
+    algorithm_version: int = Field(1, description="raised in the package when a change moves the algorithm's numbers")
+    files: dict[str, str] = Field(default_factory=dict, description="SHA-256 of every file that a setting names")
 
     @model_validator(mode="after")
     def _periods_fit(self) -> "Job":
@@ -82,20 +84,57 @@ def make_job(
     Raises:
       UserError: an unknown name (the nearest is suggested) or a value of the wrong type or out of range.
     """
-    definition = get_definition(algorithm)
-    resolved = resolve(definition, get_task(task).name, preset, dict(overrides or {}))
-    config = resolved.config.model_dump(mode="json")
+    system = make_system(algorithm, get_task(task), steps, preset, overrides)
     fields = {
-        "algorithm": algorithm,
-        "task": task,
+        "algorithm": system.name,
+        "task": system.task.name,
         "preset": preset,
-        "steps": steps or resolved.steps,
-        "config": config,
+        "steps": system.steps,
+        "config": system.config.model_dump(mode="json"),
+        "algorithm_version": system.definition.version,
+        "files": file_digests(system.config, str(settings.get("source", ""))),
     }
     try:
         return Job.model_validate(fields | settings)
     except ValidationError as error:
         raise UserError(describe_first(error, "run")) from None
+
+
+def file_digests(config: Config, source: str) -> dict[str, str]:
+    """SHA-256 of the files that settings name, by setting: other content under the same name is another run.
+
+    Raises:
+      UserError: one of them cannot be read.
+    """
+    named = {name: value for name, value in config if isinstance(value, Path)}
+    kind, _, file = source.partition(":")
+    if kind in ("d4rl", "policy") and file:
+        named["source"] = Path(file).expanduser()
+    digests = {}
+    for name, path in named.items():
+        try:
+            digests[name] = sha256(path)
+        except OSError as error:
+            raise UserError(
+                f"cannot read {path}, which {name} names: {(error.strerror or str(error)).lower()}"
+            ) from error
+    return digests
+
+
+def read_job(folder: Path) -> Job:
+    """The job of a folder that `train` or `sweep` wrote.
+
+    Raises:
+      UserError: it holds none, or a damaged one.
+    """
+    fields = records.read_json(folder / records.JOB)
+    if fields is None:
+        raise UserError(f"{folder} holds no run; name a folder that `train` or `sweep` wrote")
+    try:
+        return Job.model_validate({name: value for name, value in fields.items() if name != "id"})
+    except (ValidationError, AttributeError) as error:
+        reason = describe_first(error, "run") if isinstance(error, ValidationError) else "it is no record"
+        raise UserError(f"{folder / records.JOB} is damaged ({reason}); remove the folder and run it again") from None
 
 
 def claim(out: Path, job: Job) -> None:

@@ -1,37 +1,56 @@
-"""The hot loop: gradient steps and their periodic refreshes as nested scans, all seeds in one compiled program."""
+"""The hot loop: gradient steps and their periodic refreshes as nested scans, all lanes in one compiled program.
 
-from collections.abc import Callable, Mapping
+A lane is a seed with its own values of the numeric settings that differ between the runs of one program.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from offline_mbrl.algorithms.algorithm import Act, Algorithm, State
-from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.algorithms.algorithm import Act, Algorithm, Pretrained, State
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.types import Array, Data, Key, Metrics
 
+Numbers = Mapping[str, Array]
+"""Numeric settings by name, [lanes] each; empty where all lanes have the same."""
+
 BatchedAct = Callable[[State, Array], Array]
-"""(states [seeds], observations [seeds, E, d]) -> actions [seeds, E, m]."""
+"""(states [lanes], observations [lanes, E, d]) -> actions [lanes, E, m]."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """An algorithm compiled for a batch of seeds; every state leaf has a leading axis [seeds].
+    """An algorithm compiled for a batch of lanes; every state leaf has a leading axis [lanes].
 
-    `advance` takes `period` gradient steps that begin at number `step` and gives metrics [seeds], means over the
-    period; it consumes the states it is given. `act` is the deterministic policy on observations [seeds, E, d], of a
-    state that went through `deploy`; `variants` are other ways of acting, which are scored in its place.
+    `advance` takes `period` gradient steps that begin at number `step` and gives metrics [lanes], means over the
+    period; it consumes the states it is given. `conclude` drops what only training reads. `act` is the deterministic
+    policy on observations [lanes, E, d], of a state that went through `deploy`; `variants` are other ways of acting,
+    which are scored in its place.
     """
 
-    init: Callable[[Key, Data, Ensemble | None], State]
+    init: Callable[[Key, Data, Pretrained], State]
     advance: Callable[[State, Data, Key, int], tuple[State, Metrics]]
     deploy: Callable[[State], State]
+    conclude: Callable[[State], State]
     act: BatchedAct
     variants: Mapping[str, BatchedAct]
     period: int
+    programs: Callable[[], int]
+    """How many programs `advance` has been compiled to: more than one is a waste."""
+
+
+class Period(NamedTuple):
+    """What a run is after some periods."""
+
+    step: int  # gradient steps taken
+    state: State  # consumed by the next period
+    metrics: Mapping[str, np.ndarray]  # [lanes] means over the period, on the host
 
 
 def compile_program(algorithm: Algorithm, period: int) -> Program:
@@ -40,26 +59,71 @@ def compile_program(algorithm: Algorithm, period: int) -> Program:
     Raises:
       UserError: the algorithm's refresh interval, or the steps of one update, do not divide `period`.
     """
-    block = algorithm.refresh_every if algorithm.refresh else period
-    if period % block:
-        raise UserError(f"evaluation every {period} steps must be a multiple of the rollout interval, {block} steps")
-    if block % algorithm.steps_per_update:
-        raise UserError(f"{block} steps must be a multiple of the {algorithm.steps_per_update} that one update makes")
-    advance = jax.vmap(partial(advance_seed, algorithm, period, block), in_axes=(0, None, 0, None))
+    return compile_lanes(lambda numbers: algorithm, {}, period)
+
+
+def compile_lanes(build: Callable[[Numbers], Algorithm], numbers: Numbers, period: int) -> Program:
+    """The algorithms that `build` gives for each lane's `numbers`, as one program.
+
+    Args:
+      build: traced with one lane's values; only arithmetic may depend on them.
+      numbers: [lanes] each; without any, `build({})` is the algorithm of all lanes.
+      period: gradient steps of one call.
+
+    Raises:
+      UserError: the refresh interval, or the steps of one update, do not divide `period`.
+    """
+    # What shapes the program is the same for all lanes: any lane's algorithm tells it.
+    first = build({name: values[0] for name, values in numbers.items()})
+    block = block_steps(first, period)
+
+    def init(numbers: Numbers, key: Key, data: Data, pretrained: Pretrained) -> State:
+        return build(numbers).init(key, data, pretrained)
+
+    def advance(state: State, numbers: Numbers, data: Data, key: Key, step: Array) -> tuple[State, Metrics]:
+        return advance_seed(build(numbers), period, block, state, data, key, step)
+
+    def deploy(state: State, numbers: Numbers) -> State:
+        deploy = build(numbers).deploy
+        return deploy(state) if deploy else state
+
+    init_all = jax.jit(jax.vmap(init, in_axes=(0, 0, None, 0)))
+    advance_all = jax.jit(jax.vmap(advance, in_axes=(0, 0, None, 0, None)), donate_argnums=0)
+    deploy_all = jax.jit(jax.vmap(deploy))
     return Program(
-        init=jax.jit(jax.vmap(algorithm.init, in_axes=(0, None, 0))),
-        advance=jax.jit(advance, donate_argnums=0),
-        deploy=jax.jit(jax.vmap(algorithm.deploy)) if algorithm.deploy else lambda state: state,
-        act=_batch(algorithm.act),
-        variants={name: _batch(act) for name, act in algorithm.variants.items()},
+        init=lambda keys, data, pretrained: init_all(numbers, keys, data, pretrained),
+        advance=lambda state, data, keys, step: advance_all(state, numbers, data, keys, step),
+        deploy=(lambda state: deploy_all(state, numbers)) if first.deploy else _same,
+        conclude=jax.jit(jax.vmap(first.conclude)) if first.conclude else _same,
+        act=_batch(lambda numbers: build(numbers).act, numbers),
+        variants={name: _batch(partial(_variant, build, name), numbers) for name in first.variants},
         period=period,
+        programs=lambda: int(getattr(advance_all, "_cache_size")()),  # noqa: B009, the attribute is private to jax
     )
 
 
-def _batch(act: Act) -> BatchedAct:
-    """The deterministic policy for all seeds and episodes at once."""
-    one = lambda state, obs: act(state, obs, jax.random.key(0), True)  # noqa: E731
-    return jax.jit(jax.vmap(jax.vmap(one, in_axes=(None, 0))))
+def block_steps(algorithm: Algorithm, period: int) -> int:
+    """The gradient steps between two refreshes, `period` where there are none.
+
+    Raises:
+      UserError: they do not divide `period`, or the steps of one update do not divide them.
+    """
+    block = algorithm.refresh_every if algorithm.refresh else period
+    if period % block:
+        raise UserError(
+            f"evaluation every {period} steps must be a multiple of the rollout interval, {block} steps; change "
+            "--evaluate-every or rollout_every"
+        )
+    if block % algorithm.steps_per_update:
+        raise UserError(f"{block} steps must be a multiple of the {algorithm.steps_per_update} that one update makes")
+    return block
+
+
+def periods(program: Program, state: State, data: Data, keys: Key, start: int, steps: int) -> Iterator[Period]:
+    """The run from step `start` on, period by period up to `steps`; each state is consumed by the next period."""
+    for last in range(start, steps, program.period):
+        state, metrics = program.advance(state, data, keys, last)
+        yield Period(last + program.period, state, jax.device_get(metrics))
 
 
 def advance_seed(
@@ -87,3 +151,21 @@ def advance_seed(
 
     state, metrics = jax.lax.scan(run_block, state, step + block * jnp.arange(period // block))
     return state, jax.tree.map(jnp.mean, metrics)
+
+
+def _same(state: State) -> State:
+    return state
+
+
+def _variant(build: Callable[[Numbers], Algorithm], name: str, numbers: Numbers) -> Act:
+    return build(numbers).variants[name]
+
+
+def _batch(act_of: Callable[[Numbers], Act], numbers: Numbers) -> BatchedAct:
+    """The deterministic policy for all lanes and episodes at once."""
+
+    def one(state: State, numbers: Numbers, obs: Array) -> Array:
+        return act_of(numbers)(state, obs, jax.random.key(0), True)
+
+    batched = jax.jit(jax.vmap(jax.vmap(one, in_axes=(None, None, 0))))
+    return lambda state, obs: batched(state, numbers, obs)

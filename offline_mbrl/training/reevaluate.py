@@ -9,10 +9,10 @@ from tabulate import tabulate
 from offline_mbrl.errors import UserError
 from offline_mbrl.simulation.evaluate import evaluate, reset_seeds
 from offline_mbrl.simulation.simulator import Simulator
-from offline_mbrl.storage import records
 from offline_mbrl.tasks import Physics, get_task
-from offline_mbrl.training.job import Job, Paths
-from offline_mbrl.training.run import CHECKPOINTS, open_run
+from offline_mbrl.training.job import Paths, read_job
+from offline_mbrl.training.run import open_run
+from offline_mbrl.training.saving import CHECKPOINTS
 
 
 def reevaluate(run: Path, episodes: int, physics: Physics | None, seed: int, paths: Paths) -> str:
@@ -21,21 +21,18 @@ def reevaluate(run: Path, episodes: int, physics: Physics | None, seed: int, pat
     Raises:
       UserError: there is no run or no checkpoint in the folder.
     """
-    fields = records.read_json(run / records.JOB)
-    if fields is None:
-        raise UserError(f"{run} holds no run; name a folder that `train` or `sweep` wrote")
-    job = Job.model_validate({name: value for name, value in fields.items() if name != "id"})
+    job = read_job(run)
     robot = get_task(job.task).robot
     opened = open_run(job, run, paths)
     if not opened.step:
         raise UserError(f"{run / CHECKPOINTS} holds no checkpoint yet; train it first")
     simulator = Simulator(robot, len(job.seeds) * episodes, physics or job.physics)
     starts = reset_seeds(job.seeds, 2**31 + seed, episodes)
-    found = evaluate(partial(opened.program.act, opened.program.deploy(opened.state)), simulator, starts)
-    scores = robot.normalized_score(found.returns)
+    episodes_run = evaluate(partial(opened.program.act, opened.program.deploy(opened.state)), simulator, starts)
+    scores = robot.normalized_score(episodes_run.returns)
     rows = [
         (seed, row.mean(), row.std(ddof=1) if episodes > 1 else 0.0, row.min(), row.max(), lengths.mean())
-        for seed, row, lengths in zip(job.seeds, scores, found.lengths, strict=True)
+        for seed, row, lengths in zip(job.seeds, scores, episodes_run.lengths, strict=True)
     ]
     head = ("seed", "score", "std over episodes", "lowest", "highest", "steps")
     title = f"{job.algorithm} on {job.task}, step {opened.step}, {episodes} episodes, {physics or job.physics}"

@@ -1,62 +1,96 @@
-"""One job from its data to its last score: the fit, the loop, evaluations, records, checkpoints, the mark of its end.
+"""Jobs from their data to their last score: fits, the loop, evaluations, records, checkpoints, the mark of the end.
 
-Nothing is lost to a kill: a period's records are appended before its checkpoint is put in place, and a run that starts
-again drops the records beyond its last checkpoint. Each draw depends on the seed and the step alone, so on the same
-device it ends as if it had never stopped.
+Several jobs that differ in seeds and numbers alone train in one program, as its lanes; each keeps its own folder.
+
+A kill costs what was done since the last checkpoint, and no more: a run that starts again drops the records beyond it.
+Each draw depends on the seed and the step alone, so on the same device it ends as if it had never stopped.
 """
 
 import shutil
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import accumulate, groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from offline_mbrl.algorithms.algorithm import Definition, State
-from offline_mbrl.algorithms.presets import validate
-from offline_mbrl.algorithms.registry import get_definition
-from offline_mbrl.config import Config
+from offline_mbrl.algorithms.algorithm import State
 from offline_mbrl.data.cache import cache_folder
-from offline_mbrl.data.dataset import Dataset, to_device
+from offline_mbrl.data.dataset import Dataset
 from offline_mbrl.data.source import load
-from offline_mbrl.dynamics.ensemble import Ensemble
-from offline_mbrl.dynamics.fit import FitState, fit_shape
-from offline_mbrl.dynamics.store import fit_id, load_or_fit
 from offline_mbrl.errors import UserError
-from offline_mbrl.keys import stream
+from offline_mbrl.pretraining.contract import Pretraining
+from offline_mbrl.pretraining.fit import Report, result_shape
 from offline_mbrl.progress import progress
-from offline_mbrl.simulation.evaluate import evaluate, reset_seeds
 from offline_mbrl.simulation.simulator import Simulator
-from offline_mbrl.simulation.termination import problem_of
+from offline_mbrl.stopping import at_safe_points, stop_here, stop_requested
 from offline_mbrl.storage import records
-from offline_mbrl.storage.checkpoint import Checkpoints
-from offline_mbrl.tasks import Robot, get_task
-from offline_mbrl.training.divergence import DIVERGENCE, Divergence
+from offline_mbrl.tasks import get_task
+from offline_mbrl.training import lanes
+from offline_mbrl.training.divergence import Divergence, diverging
+from offline_mbrl.training.experiment import lane_keys, matmul_precision, pretrain, progress_bar
 from offline_mbrl.training.job import Job, Paths, claim
-from offline_mbrl.training.loop import Program, compile_program
+from offline_mbrl.training.loop import Period, Program, compile_lanes, periods
 from offline_mbrl.training.provenance import describe
-from offline_mbrl.types import Data, Key
+from offline_mbrl.training.saving import (
+    CHECKPOINTS,
+    SAVE_EVERY,
+    Saver,
+    drop_checkpoints,
+    last_step,
+    read_state,
+    save_final,
+)
+from offline_mbrl.training.scoring import Record, score_lanes
+from offline_mbrl.training.system import System, configured
+from offline_mbrl.types import Data
 
-CHECKPOINTS = "checkpoints"
+
+class Member(NamedTuple):
+    """One job of a program: its folder and which of the program's lanes are its own."""
+
+    job: Job
+    out: Path
+    lanes: slice
+
+    def system(self) -> System:
+        return configured(self.job.algorithm, get_task(self.job.task), self.job.config, self.job.steps)
+
+    def own(self, tree: Any) -> Any:
+        """The leaves' rows of this job's lanes."""
+        return jax.tree.map(lambda leaf: leaf[self.lanes], tree)
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A job with its data, its compiled program, and its states as of `step`."""
+    """Jobs with their data, their compiled program, and its states as of `step`."""
 
+    members: list[Member]
     program: Program
     data: Data
     state: State
     step: int
-    checkpoints: Checkpoints
+
+    @property
+    def job(self) -> Job:
+        """One of the jobs: what it says of task, length and evaluation holds for all."""
+        return self.members[0].job
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of each lane."""
+        return [seed for member in self.members for seed in member.job.seeds]
 
 
-def run_job(job: Job, out: Path, paths: Paths, console: Console | None = None) -> list[Divergence]:
+def run_job(
+    job: Job, out: Path, paths: Paths, console: Console | None = None, save_every: float = SAVE_EVERY
+) -> list[Divergence]:
     """Runs `job` in the folder `out`, or goes on with it, or returns at once where it is done.
 
     Returns:
@@ -66,130 +100,230 @@ def run_job(job: Job, out: Path, paths: Paths, console: Console | None = None) -
       UserError: the folder cannot be written or belongs to another run, the data or a name is wrong, a checkpoint is
         damaged, or every seed diverged.
     """
-    claim(out, job)
-    if records.job_status(out) == "finished":
-        return []
-    console = console or Console(stderr=True)
-    with _precision(job):
-        diverged = _train(job, out, open_run(job, out, paths, console), console)
+    (diverged,) = run_jobs([(job, out)], paths, console, save_every)
     if len(diverged) == len(job.seeds):
         raise UserError(f"every seed diverged: {'; '.join(map(str, diverged))}")
-    records.write_json(out / records.DONE, {"steps": job.steps})
     return diverged
+
+
+def run_jobs(
+    jobs: Sequence[tuple[Job, Path]],
+    paths: Paths,
+    console: Console | None = None,
+    save_every: float = SAVE_EVERY,
+) -> list[list[Divergence]]:
+    """Runs jobs of one group (`lanes.group`), each in its folder, as the lanes of one program.
+
+    Jobs that are done are left alone; jobs at different steps run one after the other. Checkpoints are `save_every`
+    seconds apart.
+
+    Returns:
+      For each job the seeds that diverged. A job all of whose seeds did is not marked as done.
+
+    Raises:
+      UserError: as `run_job`, but for divergence.
+    """
+    console = console or Console(stderr=True)
+    for job, out in jobs:
+        claim(out, job)
+    waiting = [(job, out) for job, out in jobs if records.job_status(out) != "finished"]
+    diverged: dict[Path, list[Divergence]] = {}
+    with matmul_precision(jobs[0][0].precision):
+        for _, started in groupby(sorted(waiting, key=_last_step), key=_last_step):
+            diverged |= _train(open_jobs(list(started), paths, console), console, save_every)
+    for _, out in jobs:
+        if records.job_status(out) == "finished":
+            drop_checkpoints(out)
+    return [diverged.get(out, []) for _, out in jobs]
 
 
 def open_run(job: Job, out: Path, paths: Paths, console: Console | None = None) -> Opened:
-    """Loads the data, reads or fits the ensembles, compiles, and restores the last checkpoint or starts afresh."""
-    definition, task = get_definition(job.algorithm), get_task(job.task)
-    config = validate(definition, job.config)
-    with _precision(job):
-        dataset = load(job.task, job.source, job.size, job.physics, paths.data, paths.cache)
-        _record_environment(out, job, dataset)
-        data = to_device(dataset)
-        program = compile_program(definition.build(problem_of(task.robot), config, job.steps), job.evaluate_every)
-        checkpoints = Checkpoints(out / CHECKPOINTS)
-        step = checkpoints.latest_step() or 0
-        if step:
-            # Shapes are enough to read a checkpoint by: neither the fit nor what `init` trains is made again.
-            shapes = jax.eval_shape(
-                program.init, _keys(job, "init"), data, _ensemble_shape(definition, config, job, data)
-            )
-            return Opened(program, data, checkpoints.restore(step, shapes), step, checkpoints)
-        ensemble = _ensembles(definition, config, job, dataset, data, paths, console or Console(stderr=True))
-        return Opened(program, data, program.init(_keys(job, "init"), data, ensemble), 0, checkpoints)
+    """`open_jobs` for one job, at the precision it was trained with; of a finished one the state that was kept."""
+    with matmul_precision(job.precision):
+        return open_jobs([(job, out)], paths, console or Console(stderr=True))
 
 
-def _precision(job: Job) -> AbstractContextManager[object]:
-    return jax.default_matmul_precision(None if job.precision == "default" else job.precision)
+def open_jobs(jobs: Sequence[tuple[Job, Path]], paths: Paths, console: Console) -> Opened:
+    """Loads the data, reads or makes the fits, compiles, and restores the last checkpoints or starts afresh."""
+    first, step, finished = jobs[0][0], _last_step(jobs[0]), _finished(jobs[0][1])
+    ends = [0, *accumulate(len(job.seeds) for job, _ in jobs)]
+    members = [Member(job, out, slice(*ends[row : row + 2])) for row, (job, out) in enumerate(jobs)]
+    dataset = load(first.task, first.source, first.size, first.physics, paths.data, paths.cache)
+    for member in members:
+        _record_environment(member, dataset)
+    data = members[0].system().rows(dataset)
+    program = compile_lanes(
+        members[0].system().build, lanes.numbers([member.job for member in members]), first.evaluate_every
+    )
+    opened = Opened(members, program, data, None, step)
+    keys = lane_keys(opened.seeds, "init")
+    if step:
+        # Shapes are enough to read a checkpoint by: neither the fits nor what `init` computes is made again.
+        shapes = jax.eval_shape(program.init, keys, data, _fit_shapes(opened, data))
+        shapes = jax.eval_shape(program.conclude, shapes) if finished else shapes
+        return Opened(members, program, data, _restore(members, step, shapes, finished), step)
+    fits = [_fits(member, dataset, data, paths, console) for member in members]
+    return Opened(members, program, data, program.init(keys, data, _concatenate(fits)), 0)
 
 
-def _keys(job: Job, name: str) -> Key:
-    """One key for each seed, of the stream `name`."""
-    return jax.vmap(lambda seed: stream(jax.random.key(seed), name))(jnp.asarray(job.seeds, jnp.uint32))
+def _last_step(started: tuple[Job, Path]) -> int:
+    return last_step(started[1], _finished(started[1]))
 
 
-def _record_environment(out: Path, job: Job, dataset: Dataset) -> None:
+def _finished(out: Path) -> bool:
+    return records.job_status(out) == "finished"
+
+
+def _record_environment(member: Member, dataset: Dataset) -> None:
     """Writes what the run began with, once, and refuses to go on with other data."""
-    before = records.read_json(out / records.ENVIRONMENT)
+    before = records.read_json(member.out / records.ENVIRONMENT)
     if before is None:
-        records.write_json(out / records.ENVIRONMENT, describe(job.precision, dataset))
+        records.write_json(member.out / records.ENVIRONMENT, describe(member.job.precision, dataset))
     elif before["dataset"]["fingerprint"] != dataset.fingerprint:
         raise UserError(
-            f"{out} was begun on other data than {dataset.name} is now (fingerprints differ); choose another --out"
+            f"{member.out} was begun on other data than {dataset.name} is now (fingerprints differ); choose another "
+            "--out"
         )
 
 
-def _ensembles(
-    definition: Definition, config: Config, job: Job, dataset: Dataset, data: Data, paths: Paths, console: Console
-) -> Ensemble | None:
-    """The fitted ensembles [seeds], read or made; None where the algorithm uses none."""
-    settings = definition.ensemble(config)
-    if settings is None:
-        return None
-    name = fit_id(settings, job.task, dataset.fingerprint, job.precision, jax.devices()[0].platform)
-    with progress(f"dynamics {job.task}", settings.max_epochs, console=console) as tick:
+def _fits(member: Member, dataset: Dataset, data: Data, paths: Paths, console: Console) -> Mapping[str, Any]:
+    """What the job's seeds need before their first step, read or made."""
 
-        def report(state: FitState) -> None:
-            loss = np.asarray(state.best_loss).mean()
-            tick(int(state.epochs.max()), f"holdout mse {loss:.4g}")
+    def report(title: str, pretraining: Pretraining) -> AbstractContextManager[Report]:
+        return progress_bar(title, pretraining, console)
 
-        fitted = load_or_fit(
-            cache_folder(paths.cache) / "dynamics" / name, settings, data.transitions, job.seeds, report
-        )
-    return fitted.ensemble
+    job, folder = member.job, cache_folder(paths.cache)
+    return pretrain(member.system(), dataset, job.seeds, folder, job.precision, report, data).of(job.seeds)
 
 
-def _ensemble_shape(definition: Definition, config: Config, job: Job, data: Data) -> Ensemble | None:
-    """Shapes and types of what `_ensembles` gives."""
-    settings = definition.ensemble(config)
-    if settings is None:
-        return None
-    rows = data.transitions
-    one = fit_shape(settings, rows.obs.shape[-1], rows.action.shape[-1]).ensemble
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(job.seeds), *leaf.shape), leaf.dtype), one)
+def _fit_shapes(opened: Opened, data: Data) -> Mapping[str, Any]:
+    """Shapes and types of the fits of all lanes."""
+    fits = opened.members[0].system().pretraining
+    return {name: result_shape(pretraining, data, len(opened.seeds)) for name, pretraining in fits.items()}
 
 
-def _train(job: Job, out: Path, opened: Opened, console: Console) -> list[Divergence]:
-    """The periods of training and evaluation, from the last checkpoint on."""
-    program, state, start = opened.program, opened.state, opened.step
-    for file in (records.SCORES, records.METRICS):
-        records.truncate_after(out / file, start)
-    diverged = [Divergence(**entry) for entry in records.read_json(out / records.DIVERGED, missing=[])]
-    diverged = [entry for entry in diverged if entry.step <= start]
-    robot, keys = get_task(job.task).robot, _keys(job, "train")
-    simulator = Simulator(robot, len(job.seeds) * job.episodes, job.physics)
+def _restore(members: Sequence[Member], step: int, shapes: State, finished: bool) -> State:
+    """The states of all lanes from the folders of their jobs."""
+    return _concatenate(
+        [
+            read_state(member.out, step, jax.tree.map(partial(_rows_of, len(member.job.seeds)), shapes), finished)
+            for member in members
+        ]
+    )
 
-    with progress(f"{job.algorithm} {job.task}", job.steps, start, console) as tick:
-        for last in range(start, job.steps, program.period):
-            state, batched = program.advance(state, opened.data, keys, last)
-            metrics, step = jax.device_get(batched), last + program.period
-            diverged += _divergences(job, out, metrics, step, last, diverged)
-            given_up = {entry.seed for entry in diverged}
-            sound = [row for row, seed in enumerate(job.seeds) if seed not in given_up]
-            if not sound:
+
+def _rows_of(rows: int, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype)
+
+
+def _concatenate(trees: Sequence[Any]) -> Any:
+    """Trees of lanes end to end."""
+    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
+
+
+def _train(opened: Opened, console: Console, save_every: float) -> dict[Path, list[Divergence]]:
+    """The periods of training and evaluation, from the last checkpoints on; what diverged, by folder."""
+    job, members = opened.job, opened.members
+    diverged = {member.out: _resume_records(member, opened.step) for member in members}
+    savers = {member.out: Saver(member.out, save_every) for member in members}
+    simulator = Simulator(get_task(job.task).robot, len(opened.seeds) * job.episodes, job.physics)
+    keys = lane_keys(opened.seeds, "train")
+    with at_safe_points(), progress(_title(opened), job.steps, opened.step, console) as tick, _closing(savers.values()):
+        stop_here()
+        for period in periods(opened.program, opened.state, opened.data, keys, opened.step, job.steps):
+            for member in members:
+                diverged[member.out] += _note_divergence(member, period, diverged[member.out], savers[member.out])
+            if all(len(diverged[member.out]) == len(member.job.seeds) for member in members):
                 break
-            scores = _evaluate(job, robot, program, state, simulator, step)
-            records.append_records(out / records.METRICS, _metric_records(job, metrics, sound, step))
-            records.append_records(out / records.SCORES, [record for row in sound for record in scores[row]])
-            opened.checkpoints.save(step, state)
-            tick(step, f"score {np.mean([record['score'] for row in sound for record in scores[row]]):.1f}")
-    opened.checkpoints.close()
+            scores = _score(opened, period, simulator)
+            noted = [_record(member, period, scores[member.lanes], diverged[member.out]) for member in members]
+            tick(period.step, f"score {np.mean([score for scores in noted for score in scores]):.1f}")
+            if period.step == job.steps:
+                _conclude(opened, period, diverged)
+            else:
+                _save_if_due(members, period, savers)
     return diverged
 
 
-def _divergences(
-    job: Job, out: Path, metrics: dict[str, np.ndarray], step: int, last_good: int, known: list[Divergence]
-) -> list[Divergence]:
-    """The seeds that went wrong in the period that ended at `step`; keeps a copy of the checkpoint before it."""
+def _save_if_due(members: Sequence[Member], period: Period, savers: Mapping[Path, Saver]) -> None:
+    """A checkpoint by the clock, or because a stop was asked for, which is then heeded."""
+    stopping = stop_requested() is not None
+    for member in members:
+        if stopping or savers[member.out].due:
+            savers[member.out].save(period.step, _own_state(members, member, period.state))
+    stop_here()
+
+
+def _conclude(opened: Opened, period: Period, diverged: Mapping[Path, list[Divergence]]) -> None:
+    """Keeps of every job with a sound seed what acting needs, and marks it as done."""
+    kept = opened.program.conclude(period.state)
+    for member in opened.members:
+        if len(diverged[member.out]) < len(member.job.seeds):
+            save_final(member.out, period.step, _own_state(opened.members, member, kept))
+            records.write_json(member.out / records.DONE, {"steps": period.step})
+
+
+def _own_state(members: Sequence[Member], member: Member, state: State) -> State:
+    return state if len(members) == 1 else member.own(state)
+
+
+@contextmanager
+def _closing(savers: Iterable[Saver]) -> Iterator[None]:
+    """Closes all in the end, so that what is being written is in place."""
+    with ExitStack() as stack:
+        for saver in savers:
+            stack.callback(saver.close)
+        yield
+
+
+def _title(opened: Opened) -> str:
+    several = f" × {len(opened.members)} settings" if len(opened.members) > 1 else ""
+    return f"{opened.job.algorithm} {opened.job.task}{several}"
+
+
+def _resume_records(member: Member, step: int) -> list[Divergence]:
+    """Drops the records beyond the last checkpoint; the seeds that had diverged by then."""
+    for file in (records.SCORES, records.METRICS):
+        records.truncate_after(member.out / file, step)
+    entries = [Divergence(**entry) for entry in records.read_json(member.out / records.DIVERGED, missing=[])]
+    return [entry for entry in entries if entry.step <= step]
+
+
+def _score(opened: Opened, period: Period, simulator: Simulator) -> list[list[Record]]:
+    job = opened.job
+    return score_lanes(
+        opened.program, period.state, simulator, simulator.robot, opened.seeds, period.step, job.episodes
+    )
+
+
+def _record(member: Member, period: Period, scores: list[list[Record]], diverged: list[Divergence]) -> list[float]:
+    """Appends the period's records of the seeds that are sound; their scores."""
+    given_up = {entry.seed for entry in diverged}
+    sound = [row for row, seed in enumerate(member.job.seeds) if seed not in given_up]
+    metrics = member.own(dict(period.metrics))
+    records.append_records(
+        member.out / records.METRICS,
+        [
+            {"seed": member.job.seeds[row], "step": period.step} | {name: v[row] for name, v in metrics.items()}
+            for row in sound
+        ],
+    )
+    kept = [record for row in sound for record in scores[row]]
+    records.append_records(member.out / records.SCORES, kept)
+    return [record["score"] for record in kept]
+
+
+def _note_divergence(member: Member, period: Period, known: list[Divergence], saver: Saver) -> list[Divergence]:
+    """The seeds that went wrong in this period; keeps a copy of the checkpoint before it."""
     given_up = {entry.seed for entry in known}
     found = []
-    for row, seed in enumerate(job.seeds):
-        bad = [name for name, values in metrics.items() if not abs(values[row]) <= DIVERGENCE]
-        if bad and seed not in given_up:
-            kept = _keep_checkpoint(out, last_good) if last_good else None
-            found.append(Divergence(seed, step, bad[0], f"{metrics[bad[0]][row]:g}", kept))
+    for seed, quantity, value in diverging(member.job.seeds, member.own(dict(period.metrics))):
+        if seed not in given_up:
+            last_good = saver.latest_step()
+            kept = None if last_good is None else _keep_checkpoint(member.out, last_good)
+            found.append(Divergence(seed, period.step, quantity, f"{value:g}", kept))
     if found:
-        records.write_json(out / records.DIVERGED, [asdict(entry) for entry in (*known, *found)])
+        records.write_json(member.out / records.DIVERGED, [asdict(entry) for entry in (*known, *found)])
     return found
 
 
@@ -200,23 +334,3 @@ def _keep_checkpoint(out: Path, step: int) -> str:
         shutil.copytree(out / CHECKPOINTS / str(step), out / f"{kept}.partial", dirs_exist_ok=True)
         (out / f"{kept}.partial").rename(out / kept)
     return str(kept)
-
-
-def _evaluate(
-    job: Job, robot: Robot, program: Program, state: State, simulator: Simulator, step: int
-) -> list[list[records.Record]]:
-    """For each seed one score record for every way of acting: the episodes' returns and their mean normalized score."""
-    starts, deployed = reset_seeds(job.seeds, step, job.episodes), program.deploy(state)
-    found: list[list[records.Record]] = [[] for _ in job.seeds]
-    for variant, act in program.variants.items() if program.variants else [("", program.act)]:
-        returns = evaluate(partial(act, deployed), simulator, starts).returns
-        named = {"variant": variant} if variant else {}
-        for made, seed, row in zip(found, job.seeds, returns, strict=True):
-            score = robot.normalized_score(row).mean()
-            made.append({"seed": seed, "step": step, **named, "returns": row, "score": score})
-    return found
-
-
-def _metric_records(job: Job, metrics: dict[str, np.ndarray], rows: list[int], step: int) -> list[dict[str, Any]]:
-    """One metric record for each seed that is still sound."""
-    return [{"seed": job.seeds[row], "step": step} | {name: v[row] for name, v in metrics.items()} for row in rows]

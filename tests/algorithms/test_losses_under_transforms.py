@@ -7,14 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from offline_mbrl.algorithms.parts import adversarial, conservative, sac
+from offline_mbrl.algorithms.parts import adversarial, conservative, sac, walk
+from offline_mbrl.algorithms.parts import cloning as parts_cloning
 from offline_mbrl.algorithms.parts.adversarial import AdversarialConfig, Game, GameState
 from offline_mbrl.algorithms.parts.reward_model import RewardConfig, RewardRange, reward_losses
 from offline_mbrl.algorithms.parts.sac import SAC, SACConfig
-from offline_mbrl.algorithms.systems import armor, bc, cql, crop, edac, iql, morel, rambo
+from offline_mbrl.algorithms.systems import bc, cql, crop, edac, iql, morel, rambo
 from offline_mbrl.algorithms.systems.combo import COMBOConfig, propose
-from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, init_layers, init_weights
+from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian
+from offline_mbrl.dynamics.models.gaussian import init_weights
 from offline_mbrl.keys import stream
+from offline_mbrl.nn.layers import init_layers
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.types import Array, Key, Problem, Transition
 
@@ -100,7 +103,7 @@ def rambo_adversary(key: Key) -> Array:
 
 def rambo_cloning(key: Key) -> Array:
     made = system(rambo_config())
-    return rambo.cloning_loss(made, sac.init(made, key).actor.params, rows(key))
+    return parts_cloning.cloning_loss(made, sac.init(made, key).actor.params, rows(key))
 
 
 def rambo_advantage(key: Key) -> Array:
@@ -140,8 +143,8 @@ def first_member(key: Key) -> Gaussian:
 
 
 LOSSES: dict[str, Callable[[Key], Array]] = {
-    "armor.reward_error": lambda key: armor.reward_error(first_member(key), rows(key)),
-    "armor.transition_error": lambda key: armor.transition_error(first_member(key), rows(key)),
+    "walk.reward_error": lambda key: walk.reward_error(first_member(key), rows(key)),
+    "walk.transition_error": lambda key: walk.transition_error(first_member(key), rows(key)),
     "adversarial.actor_loss": game_actor,
     "adversarial.adversary_loss": game_adversary,
     "bc.negative_log_likelihood": cloning,
@@ -156,7 +159,7 @@ LOSSES: dict[str, Callable[[Key], Array]] = {
     "morel.disagreement": lambda key: morel.disagreement(prediction(key), jnp.array([1.0, 2.0])),
     "rambo.advantage": rambo_advantage,
     "rambo.adversary_loss": rambo_adversary,
-    "rambo.cloning_loss": rambo_cloning,
+    "cloning.cloning_loss": rambo_cloning,
     "rambo.mixture_log_density": lambda key: rambo.mixture_log_density(prediction(key), prediction(key).mean[0]),
     "sac.actor_loss": sac_actor,
 }

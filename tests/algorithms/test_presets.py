@@ -1,13 +1,10 @@
 """Presets: what a run is configured with, where each value comes from, and how mistakes are told."""
 
-import tomllib
-from importlib import resources
-
 import pytest
 
-from offline_mbrl.algorithms.describe import describe_algorithm, flat_fields
-from offline_mbrl.algorithms.presets import default_source, preset_names, resolve, settings
-from offline_mbrl.algorithms.registry import definitions
+from offline_mbrl.algorithms.pages import flat_fields, page
+from offline_mbrl.algorithms.presets import default_source, resolve
+from offline_mbrl.algorithms.registry import get_definition, own_names
 from offline_mbrl.algorithms.systems.mobile import DEFINITION as MOBILE
 from offline_mbrl.algorithms.systems.mobile import MOBILEConfig
 from offline_mbrl.algorithms.systems.mopo import DEFINITION, MOPOConfig
@@ -71,30 +68,15 @@ def test_an_unknown_preset_suggests_the_nearest() -> None:
         resolve(DEFINITION, "hopper-medium", "oficial-v0")
 
 
-@pytest.mark.parametrize("name", list(definitions()))
-def test_every_preset_of_every_algorithm_is_valid_and_has_a_source(name: str) -> None:
-    definition = definitions()[name]
-    for preset in (None, *preset_names(name)):
-        for task in TASKS:
-            resolved = resolve(definition, task, preset)
-            assert resolved.steps >= 1000
-            assert all(setting.source.strip() for setting in settings(name, task, preset).values())
-            hash(resolved.config)
-
-
-@pytest.mark.parametrize("name", list(definitions()))
-def test_every_default_has_a_source_and_the_table_prints_it(name: str) -> None:
-    fields = flat_fields(definitions()[name].config())
-    assert all(default_source(name, field).strip() for field in fields)
-    folder = resources.files("offline_mbrl.algorithms.systems")
-    named = set(tomllib.loads((folder / f"{name}.toml").read_text())["source"]) - {"all"}
-    assert named <= set(fields) | {field.partition(".")[0] for field in fields}  # no misspelt name
-    assert "  default  " not in describe_algorithm(name, "hopper-random")
+@pytest.mark.parametrize("name", own_names())
+def test_every_default_is_printed_with_its_source(name: str) -> None:
+    assert all(default_source(name, field).strip() for field in flat_fields(get_definition(name).config()))
+    assert "| default |" not in page(name, "hopper-random")
 
 
 def test_our_own_choices_are_marked_where_a_user_sees_them() -> None:
-    assert "our choice" in describe_algorithm("drop").split("Deviations")[0]
-    micro = {task: describe_algorithm("micro", task).split("Deviations")[0] for task in TASKS}
+    assert "our choice" in page("drop").split("## Deviations")[0]
+    micro = {task: page("micro", task).split("## Deviations")[0] for task in TASKS}
     assert {task for task, text in micro.items() if "our choice" in text} == {t for t in TASKS if t.endswith("-random")}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from offline_mbrl.algorithms.describe import flat_fields
+from offline_mbrl.algorithms.pages import flat_fields
 from offline_mbrl.algorithms.presets import resolve
 from offline_mbrl.algorithms.registry import get_definition
 from offline_mbrl.tasks import TASKS

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from offline_mbrl.algorithms.parts.sac import SACConfig
-from offline_mbrl.behavior.collect import CollectConfig, Explorer, collect, collect_with_progress
+from offline_mbrl.behavior.collect import CollectConfig, Explorer, collect, collect_with_progress, with_batch_size
+from offline_mbrl.errors import UserError
 from offline_mbrl.nn import weights as policies
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.tasks import get_robot
@@ -60,3 +61,24 @@ def test_a_run_leaves_snapshots_and_goes_on_where_it_stopped(tmp_path: Path) -> 
 def test_the_learning_curve_is_drawn(tmp_path: Path) -> None:
     collect_with_progress(HOPPER, tmp_path, 1, config=TINY)
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("seed", "epochs"), [(-1, 1), (2**31, 1), (0, 0)])
+def test_seeds_and_epochs_out_of_range_are_refused(tmp_path: Path, seed: int, epochs: int) -> None:
+    with pytest.raises(UserError, match=rf"a seed from 0 to 2147483647 and at least 1 epoch, not {seed} and {epochs}"):
+        collect(HOPPER, tmp_path, epochs, seed=seed)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "words"),
+    [
+        (0, "collect setting sac.batch_size=0: input should be greater than or equal to 1"),
+        (10**12, "a batch of 1000000000000 rows is more than the 1000000 that are kept"),
+    ],
+)
+def test_batches_out_of_range_are_refused(batch_size: int, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        with_batch_size(batch_size)
+    assert with_batch_size(128).sac.batch_size == 128
+    assert with_batch_size(128).sac.temperature_max is None

@@ -36,7 +36,7 @@ def test_loops_and_calls_are_entered() -> None:
 def test_a_sac_step_on_the_hopper() -> None:
     setup = set_up(get_task("hopper-medium"), 1, 300)
     algorithm, key = sac_algorithm(setup.problem), jax.random.key(0)
-    state = algorithm.init(key, setup.data, None)
+    state = algorithm.init(key, setup.data, {})
     batch = algorithm.sample(state, setup.data, key)
     actor, critic = 11 * 256 + 256 * 256 + 256 * 6, 14 * 256 + 256 * 256 + 256
     target = actor + 2 * critic

@@ -25,14 +25,32 @@ def test_stored_next_observations_keep_every_row_and_mark_terminals_only(raw: di
     np.testing.assert_array_equal(dataset.next_observations[:, 0], [1, 2, 3, 101, 102, 201, 202])
 
 
-def test_missing_next_observations_drop_the_end_of_every_episode(raw: dict[str, Any]) -> None:
+def test_missing_next_observations_keep_terminals_and_drop_other_ends(raw: dict[str, Any]) -> None:
+    assert build(raw).known_next.all()
     del raw["next_observations"]
     dataset = build(raw)
-    np.testing.assert_array_equal(dataset.observations[:, 0], [0, 1, 100, 200])
-    np.testing.assert_array_equal(dataset.next_observations[:, 0], [1, 2, 101, 201])
-    np.testing.assert_array_equal(dataset.rewards, [1, 2, 4, 6])
-    np.testing.assert_array_equal(dataset.ends, [0, 1, 1, 1])
-    assert dataset.discounts.all()
+    np.testing.assert_array_equal(dataset.observations[:, 0], [0, 1, 2, 100, 200])
+    np.testing.assert_array_equal(dataset.next_observations[:, 0], [1, 2, 2, 101, 201])
+    np.testing.assert_array_equal(dataset.rewards, [1, 2, 3, 4, 6])
+    np.testing.assert_array_equal(dataset.discounts, [1, 1, 0, 1, 1])
+    np.testing.assert_array_equal(dataset.known_next, [1, 1, 0, 1, 1])
+    np.testing.assert_array_equal(dataset.ends, [0, 0, 1, 1, 1])
+
+
+def test_who_learns_next_observations_gets_no_fillers(raw: dict[str, Any]) -> None:
+    stored = to_device(build(raw), only_known_next=True)
+    assert stored.transitions.reward.shape == (7,)
+    del raw["next_observations"]
+    every, known = to_device(build(raw)), to_device(build(raw), only_known_next=True)
+    np.testing.assert_array_equal(every.transitions.reward, [1, 2, 3, 4, 6])
+    np.testing.assert_array_equal(known.transitions.reward, [1, 2, 4, 6])
+    np.testing.assert_array_equal(known.transitions.next_obs[:, 0], [1, 2, 101, 201])
+    np.testing.assert_array_equal(known.episode_return, [6, 6, 9, 13])
+    np.testing.assert_array_equal(known.is_first, [1, 0, 1, 1])
+    np.testing.assert_array_equal(known.has_next, [1, 0, 0, 0])
+    raw["terminals"][:] = True
+    with pytest.raises(UserError, match="no row has a next observation to learn from"):
+        to_device(build(raw), only_known_next=True)
 
 
 def test_returns_count_the_steps_whose_rows_were_dropped(raw: dict[str, Any]) -> None:
@@ -41,7 +59,7 @@ def test_returns_count_the_steps_whose_rows_were_dropped(raw: dict[str, Any]) ->
     dropped = build(raw).episodes
     np.testing.assert_array_equal(stored.returns, [6, 9, 13])
     np.testing.assert_array_equal(dropped.returns, stored.returns)
-    np.testing.assert_array_equal(dropped.lengths, stored.lengths - 1)
+    np.testing.assert_array_equal(dropped.lengths, stored.lengths - [0, 1, 1])
 
 
 def test_an_unmarked_jump_starts_a_new_episode(raw: dict[str, Any]) -> None:
@@ -58,17 +76,19 @@ def test_a_step_that_is_terminal_and_timed_out_is_terminal(raw: dict[str, Any]) 
     np.testing.assert_array_equal(dataset.episodes.timeouts, [False, True, False])
 
 
-def test_single_step_episodes_vanish_when_next_observations_are_missing(raw: dict[str, Any]) -> None:
+def test_single_step_episodes_vanish_unless_they_are_terminal(raw: dict[str, Any]) -> None:
     del raw["next_observations"]
     raw["timeouts"][3] = True
+    raw["terminals"][5] = True
     dataset = build(raw)
-    np.testing.assert_array_equal(dataset.observations[:, 0], [0, 1, 200])
-    np.testing.assert_array_equal(dataset.episodes.lengths, [2, 1])
+    np.testing.assert_array_equal(dataset.observations[:, 0], [0, 1, 2, 200])
+    np.testing.assert_array_equal(dataset.episodes.lengths, [3, 1])
+    np.testing.assert_array_equal(dataset.episodes.returns, [6, 6])
 
 
 def test_a_log_of_single_steps_without_next_observations_is_refused(raw: dict[str, Any]) -> None:
     del raw["next_observations"]
-    raw["timeouts"][:] = True
+    raw["terminals"][:], raw["timeouts"][:] = False, True
     with pytest.raises(UserError, match="no usable transition"):
         build(raw)
 
@@ -107,6 +127,38 @@ def test_another_robots_data_are_refused(raw: dict[str, Any]) -> None:
         build(raw, task=get_task("walker2d-medium"))
 
 
+@pytest.mark.parametrize("column", ["terminals", "timeouts"])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.nan, "are 0 or 1; row 4 holds nan"),
+        (2, "are 0 or 1; row 4 holds 2"),
+        (-1, "are 0 or 1; row 4 holds -1"),
+        (0.5, "are 0 or 1; row 4 holds 0.5"),
+        (b"no", r"hold \|S2, not numbers"),
+        ("False", "hold <U5, not numbers"),
+        (None, "hold object, not numbers"),
+    ],
+)
+def test_flags_that_are_neither_0_nor_1_are_refused(raw: dict[str, Any], column: str, value: Any, words: str) -> None:
+    kind = np.asarray(value).dtype
+    flags = raw[column].astype(float) if kind.kind in "if" else np.full(7, value, kind)
+    flags[4] = value
+    with pytest.raises(UserError, match=f"{column} {words}"):
+        build(raw | {column: flags})
+
+
+def test_numbers_in_text_are_refused(raw: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="rewards hold <U32, not numbers"):
+        build(raw | {"rewards": raw["rewards"].astype(str)})
+
+
+def test_what_float32_cannot_hold_is_refused_like_infinity(raw: dict[str, Any]) -> None:
+    raw["rewards"][2] = 1e300
+    with pytest.raises(UserError, match="rewards hold NaN or infinity, first in row 2"):
+        build(raw)
+
+
 def test_an_empty_log_is_refused(raw: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="at least one row"):
         build({column: array[:0] for column, array in raw.items()})
@@ -133,6 +185,15 @@ def test_the_fingerprint_is_of_content_task_and_physics(raw: dict[str, Any]) -> 
     assert len({plain.fingerprint, *(other.fingerprint for other in others)}) == 5
 
 
+def test_the_fingerprint_tells_fillers_from_true_next_observations(raw: dict[str, Any]) -> None:
+    rows = {column: array[:3] for column, array in raw.items()}
+    stored = build(rows | {"next_observations": np.array([1.0, 2, 2])[:, None].repeat(11, 1)})
+    fillers = build(rows | {"next_observations": None})
+    for ours, theirs in zip(stored.transitions, fillers.transitions, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert stored.fingerprint != fillers.fingerprint
+
+
 def test_to_device_gives_returns_and_boundaries_by_row(raw: dict[str, Any]) -> None:
     data = to_device(build(raw))
     np.testing.assert_array_equal(data.episode_return, [6, 6, 6, 9, 9, 13, 13])
@@ -145,12 +206,15 @@ def test_to_device_gives_returns_and_boundaries_by_row(raw: dict[str, Any]) -> N
 def test_the_summary_leaves_cut_episodes_out_of_the_returns(raw: dict[str, Any]) -> None:
     facts = summarize(build(raw))
     assert (facts.rows, facts.episodes, facts.terminals, facts.timeouts) == (7, 3, 1, 1)
-    assert (facts.return_mean, facts.return_std, facts.mean_length) == (7.5, 1.5, 2.5)
+    assert (facts.return_mean, facts.return_std, facts.length_mean) == (7.5, 1.5, 2.5)
     assert list(facts.return_quantiles) == [6, 6.75, 7.5, 8.25, 9]
     scale = 100 / (3234.3 + 20.272305)
     assert facts.score_mean == pytest.approx(scale * (7.5 + 20.272305))
     assert facts.score_std == pytest.approx(scale * 1.5)
     assert "1 terminal, 1 timed out, 1 cut" in describe(build(raw))
+    assert "falls without a next observation" not in describe(build(raw))
+    del raw["next_observations"]
+    assert "5, 1 of them falls without a next observation, which fits of models leave out" in describe(build(raw))
 
 
 def test_a_set_without_a_complete_episode_can_be_described(raw: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import Any
 
+import h5py
 import minari
 import numpy as np
 import pytest
@@ -50,6 +51,28 @@ def test_a_round_trip_keeps_rows_episodes_and_physics_but_not_the_source(dataset
     np.testing.assert_array_equal(again.episodes.complete, dataset.episodes.complete)
 
 
+def test_minari_itself_normalizes_returns_by_d4rls_scale(dataset: Dataset) -> None:
+    to_minari(dataset, "ours/hopper-random-v0")
+    returns = np.array([-20.272305, 3234.3, 1000.0])
+    scores = minari.get_normalized_score(minari.load_dataset("ours/hopper-random-v0"), returns)
+    np.testing.assert_allclose(100 * scores, TASK.robot.normalized_score(returns))
+    np.testing.assert_allclose(scores[:2], [0, 1])
+
+
+def test_without_next_observations_terminations_are_the_falls_and_nothing_else(raw: dict[str, Any]) -> None:
+    """Episodes of 3 steps to a fall, 2 to a time-out and 2 to the log's end: the last two lose their last row."""
+    del raw["next_observations"]
+    dataset = from_raw(TASK, source="d4rl-v0", name="log", physics="d4rl-v2", **raw)
+    to_minari(dataset, "log-v0")
+    episodes = list(minari.load_dataset("log-v0").iterate_episodes())
+    assert [episode.terminations.tolist() for episode in episodes] == [[False, False, True], [False], [False]]
+    assert [episode.truncations.tolist() for episode in episodes] == [[False, False, False], [True], [True]]
+    assert [episode.observations[:, 0].tolist() for episode in episodes] == [[0, 1, 2, 2], [100, 101], [200, 201]]
+    again = load_minari(TASK, "log-v0")
+    np.testing.assert_array_equal(again.known_next, [1, 1, 0, 1, 1])
+    assert again.fingerprint == dataset.fingerprint
+
+
 def test_timeouts_at_the_horizon_come_back_as_timeouts() -> None:
     task = get_task("halfcheetah-random")
     rows = generate(task.robot, uniform(task.robot), 1500, seed=0)
@@ -91,6 +114,14 @@ def test_a_set_that_cannot_be_had_is_named(trouble: Exception, monkeypatch: pyte
     monkeypatch.setattr(minari, "load_dataset", load_dataset)
     with pytest.raises(UserError, match=r"cannot get Minari set mujoco/hopper/random-v0 .*--source minari:ID"):
         load("hopper-random", "minari")
+
+
+def test_what_is_in_a_damaged_set_is_not_guessed(dataset: Dataset, tmp_path: Path) -> None:
+    to_minari(dataset, "x-v0")
+    with h5py.File(tmp_path / "minari" / "x-v0" / "data" / "main_data.hdf5", "r+") as file:
+        del file["episode_0/actions"]
+    with pytest.raises(UserError, match=r"cannot read Minari set x-v0 .*; fetch or export it again"):
+        load_minari(TASK, "x-v0")
 
 
 def test_another_robots_set_is_refused() -> None:

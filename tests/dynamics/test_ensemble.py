@@ -8,24 +8,19 @@ from pydantic import ValidationError
 
 from offline_mbrl.dynamics.ensemble import (
     Ensemble,
-    EnsembleConfig,
     Gaussian,
-    Layer,
-    Weights,
-    bound_logvar,
     draw,
-    forward,
-    init_weights,
-    members,
     pick,
     predict,
     predict_random_elite,
     sample_members,
 )
+from offline_mbrl.dynamics.models.gaussian import GaussianConfig, Weights, bound_logvar, forward, init_weights
+from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.types import Array
 
-TINY = EnsembleConfig(members=4, elites=2, hidden=(8, 6), weight_decay=(0.0, 0.0, 0.0))
+TINY = GaussianConfig(members=4, elites=2, hidden=(8, 6), weight_decay=(0.0, 0.0, 0.0))
 ELITES = jnp.array([5, 1, 2], jnp.int32)
 
 
@@ -95,7 +90,7 @@ def test_log_variance_stays_within_its_bounds_and_moves_them() -> None:
 
 
 def test_initial_weights_are_truncated_normals_of_half_the_usual_scale() -> None:
-    config = EnsembleConfig(members=3, elites=2, hidden=(400, 100), weight_decay=(0.0, 0.0, 0.0))
+    config = GaussianConfig(members=3, elites=2, hidden=(400, 100), weight_decay=(0.0, 0.0, 0.0))
     weights = init_weights(config, 30, 10, jax.random.key(0))
     assert [layer.weight.shape for layer in weights.layers] == [(3, 40, 400), (3, 400, 100), (3, 100, 62)]
     for layer, fan_in in zip(weights.layers, (40, 400, 100), strict=True):
@@ -111,7 +106,7 @@ def test_initial_weights_are_truncated_normals_of_half_the_usual_scale() -> None
 
 def test_members_and_pick_select() -> None:
     ensemble = told_apart()
-    chosen = members(ensemble.weights, jnp.array([6, 0]))
+    chosen = ensemble.weights.members(jnp.array([6, 0]))
     assert chosen.layers[0].bias[:, 0].tolist() == [6.0, 0.0]
     made = predict(ensemble, jnp.zeros((3, 3)), jnp.zeros((3, 2)))
     assert pick(made, jnp.array([2, 0, 6])).mean[:, 1].tolist() == [2.0, 0.0, 6.0]
@@ -151,7 +146,7 @@ def test_dealt_members_are_elites_and_uniform_in_every_row(rows: int) -> None:
 
 def test_dealt_rows_get_their_own_prediction() -> None:
     """Every row's Gaussian is that of its own input under one of the elites, for elites that do not divide the rows."""
-    config = EnsembleConfig(members=5, elites=3, hidden=(8,), weight_decay=(0.0, 0.0))
+    config = GaussianConfig(members=5, elites=3, hidden=(8,), weight_decay=(0.0, 0.0))
     scaler = Normalizer(jnp.full(5, 0.3), jnp.full(5, 1.7))
     ensemble = Ensemble(init_weights(config, 3, 2, jax.random.key(0)), scaler, jnp.array([4, 0, 3]))
     obs, action = jax.random.normal(jax.random.key(1), (11, 3)), jax.random.normal(jax.random.key(2), (11, 2))
@@ -176,6 +171,6 @@ def test_one_seed_alone_equals_itself_among_others() -> None:
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValidationError, match="5 elites of 3 members"):
-        EnsembleConfig(members=3)
+        GaussianConfig(members=3)
     with pytest.raises(ValidationError, match="weight_decay has 5 values for 1 hidden layers"):
-        EnsembleConfig(hidden=(64,))
+        GaussianConfig(hidden=(64,))

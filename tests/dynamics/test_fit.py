@@ -1,7 +1,7 @@
 """The ensemble's training: loss, split, stopping rule, snapshots, elites, and what a fit finds in known systems."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +10,35 @@ import optax
 import pytest
 
 from offline_mbrl.dynamics import fit as fitting
-from offline_mbrl.dynamics.ensemble import EnsembleConfig, Layer, Weights, forward, init_weights, predict
-from offline_mbrl.dynamics.fit import Fit, FitState
+from offline_mbrl.dynamics.ensemble import predict
+from offline_mbrl.dynamics.fit import Fit, FitState, Fixed
+from offline_mbrl.dynamics.models import gaussian
+from offline_mbrl.dynamics.models.gaussian import GaussianConfig, Weights, forward, init_weights
+from offline_mbrl.dynamics.registry import pretraining_of
+from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.normalizer import Normalizer
-from offline_mbrl.types import Array, Transition
+from offline_mbrl.pretraining.fit import Report, fit, result_shape, silent
+from offline_mbrl.types import Array, Data, Transition
 
-TINY = EnsembleConfig(members=3, elites=2, hidden=(8,), weight_decay=(0.3, 0.7), batch_size=16, holdout_max=20)
+TINY = GaussianConfig(members=3, elites=2, hidden=(8,), weight_decay=(0.3, 0.7), batch_size=16, holdout_max=20)
+
+
+def data_of(rows: Transition) -> Data:
+    """The rows as one episode without an end."""
+    count = rows.reward.shape[0]
+    return Data(rows, jnp.zeros(count), jnp.arange(count) == 0, jnp.arange(count) < count - 1)
+
+
+def fit_rows(config: GaussianConfig, rows: Transition, keys: Array, report: Report = silent) -> Fit:
+    """The fit of the configuration's kind to `rows`."""
+    fits: Fit = fit(pretraining_of(config, rows.obs.shape[-1], rows.action.shape[-1]), data_of(rows), keys, report)
+    return fits
+
+
+def start(config: GaussianConfig, key: Array | None = None) -> FitState:
+    """A fit before its first epoch."""
+    weights = init_weights(config, 2, 1, jax.random.key(0) if key is None else key)
+    return fitting.init(config, optax.adam(1e-2), weights)
 
 
 def toy_rows(count: int, seed: int = 0, noise: float = 0.1) -> Transition:
@@ -34,7 +57,7 @@ def test_targets_are_the_reward_first_and_the_difference_of_states() -> None:
     np.testing.assert_allclose(y[:, 1:], np.asarray(rows.next_obs) - np.asarray(rows.obs), rtol=1e-6)
 
 
-def hand_loss(config: EnsembleConfig, weights: Weights, x: np.ndarray, y: np.ndarray) -> float:
+def hand_loss(config: GaussianConfig, weights: Weights, x: np.ndarray, y: np.ndarray) -> float:
     """The training loss as plain sums over members, rows and dimensions."""
     mean, logvar = (np.asarray(part, np.float64) for part in forward(weights, jnp.asarray(x, jnp.float32)))
     total, (count, rows, width) = 0.0, mean.shape
@@ -55,7 +78,7 @@ def test_loss_by_hand_plain_jitted_and_over_seeds() -> None:
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(3, 4, 3)), generator.normal(size=(3, 4, 3))
     inputs = (jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32))
-    loss = partial(fitting.loss, TINY)
+    loss = partial(gaussian.loss, TINY)
     one = jax.tree.map(lambda leaf: leaf[0], weights)
     expected = hand_loss(TINY, one, x, y)
     assert float(loss(one, *inputs)) == pytest.approx(expected, rel=1e-5)
@@ -68,16 +91,16 @@ def test_loss_by_hand_plain_jitted_and_over_seeds() -> None:
 def test_a_members_gradient_does_not_depend_on_the_others() -> None:
     weights = init_weights(TINY, 2, 1, jax.random.key(0))
     x, y = jax.random.normal(jax.random.key(1), (2, 3, 4, 3))
-    together = jax.grad(fitting.likelihood_loss)(weights, x, y)
+    together = jax.grad(gaussian.likelihood_loss)(weights, x, y)
     first = weights._replace(layers=jax.tree.map(lambda leaf: leaf[:1], weights.layers))
-    alone = jax.grad(fitting.likelihood_loss)(first, x[:1], y[:1])
+    alone = jax.grad(gaussian.likelihood_loss)(first, x[:1], y[:1])
     for several, single in zip(together.layers, alone.layers, strict=True):
         np.testing.assert_allclose(several.weight[0], single.weight[0], rtol=1e-4, atol=1e-6)
 
 
 def test_the_bounds_are_trained_toward_each_other_and_biases_are_free() -> None:
     weights = init_weights(TINY, 2, 1, jax.random.key(0))
-    grads = jax.grad(lambda w: fitting.regularizer(TINY, w))(weights)
+    grads = jax.grad(lambda w: gaussian.regularizer(TINY, w))(weights)
     np.testing.assert_allclose(grads.max_logvar, 0.01)
     np.testing.assert_allclose(grads.min_logvar, -0.01)
     for rate, layer, grad in zip(TINY.weight_decay, weights.layers, grads.layers, strict=True):
@@ -95,9 +118,9 @@ def test_holdout_error_is_the_mean_squared_error_of_the_mean() -> None:
 
 @pytest.mark.parametrize(("rows", "held"), [(5, 1), (50, 10), (400, 80), (7000, 1000)])
 def test_holdout_is_capped_and_disjoint_from_every_bootstrap(rows: int, held: int) -> None:
-    config = EnsembleConfig()
+    config = GaussianConfig()
     split = jax.jit(lambda key: fitting.split_rows(config, rows, key))(jax.random.key(0))
-    holdout, bootstrap = np.asarray(split.holdout), np.asarray(split.bootstrap)
+    holdout, bootstrap = map(np.asarray, split)
     assert (holdout.shape, bootstrap.shape) == ((held,), (7, rows - held))
     assert len(set(holdout.tolist())) == held
     assert not set(holdout.tolist()) & set(bootstrap.ravel().tolist())
@@ -105,16 +128,16 @@ def test_holdout_is_capped_and_disjoint_from_every_bootstrap(rows: int, held: in
 
 
 def test_bootstraps_are_drawn_with_replacement_and_differ_between_members_and_seeds() -> None:
-    split = jax.vmap(lambda key: fitting.split_rows(EnsembleConfig(), 3000, key))(
+    split = jax.vmap(lambda key: fitting.split_rows(GaussianConfig(), 3000, key))(
         jax.random.split(jax.random.key(0), 2)
     )
-    bootstrap = np.asarray(split.bootstrap)
+    holdout, bootstrap = map(np.asarray, split)
     drawn = {(seed, member): set(bootstrap[seed, member].tolist()) for seed in range(2) for member in range(7)}
     for rows in drawn.values():
         assert len(rows) / 2400 == pytest.approx(1 - np.exp(-1), abs=0.04)
     assert len({frozenset(rows) for rows in drawn.values()}) == 14
-    assert set(np.asarray(split.holdout[0]).tolist()) != set(np.asarray(split.holdout[1]).tolist())
-    assert np.ptp(np.asarray(split.holdout[0])) > 2000  # not the tail of the file
+    assert set(holdout[0].tolist()) != set(holdout[1].tolist())
+    assert np.ptp(holdout[0]) > 2000  # not the tail of the file
 
 
 def test_the_scaler_sees_training_rows_alone() -> None:
@@ -122,10 +145,10 @@ def test_the_scaler_sees_training_rows_alone() -> None:
     held = jnp.array([3, 17, 20])
     spoilt = rows._replace(obs=rows.obs.at[held].set(1e6))
     kept = np.delete(np.asarray(fitting.inputs(rows)), np.asarray(held), axis=0)
-    scaler = fitting._fit_scaler(spoilt, held)
+    scaler = fitting.fit_scaler(spoilt, held)
     np.testing.assert_allclose(scaler.mean, kept.mean(axis=0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(scaler.std, kept.std(axis=0), rtol=1e-4)
-    constant = fitting._fit_scaler(rows._replace(action=jnp.full((40, 1), 0.5)), held)
+    constant = fitting.fit_scaler(rows._replace(action=jnp.full((40, 1), 0.5)), held)
     assert float(constant.std[2]) == 1.0
 
 
@@ -143,9 +166,9 @@ def test_an_epoch_shows_every_member_its_bootstrap_in_an_order_of_its_own() -> N
     assert (first != second).mean() > 0.9
 
 
-def staleness(config: EnsembleConfig, errors: list[list[float]]) -> FitState:
+def staleness(config: GaussianConfig, errors: list[list[float]]) -> FitState:
     """The state when a fit whose holdout errors are `errors` [epochs][members] stops, or has used them up."""
-    state = fitting.init(config, optax.adam(1e-3), 2, 1, jax.random.key(0))
+    state = start(config)
     for error in errors:
         if not bool(fitting.active(config, state)):
             break
@@ -178,7 +201,7 @@ def test_a_fit_that_never_improves_after_its_first_epoch(patience: int, monkeypa
     """Through the real fit, with a holdout error that is always the same."""
     monkeypatch.setattr(fitting, "holdout_error", lambda weights, x, y: jnp.ones(3))
     config, seen = TINY.model_copy(update={"patience": patience}), list[FitState]()
-    made = fitting.fit(config, toy_rows(60), jax.random.split(jax.random.key(0), 2), seen.append)
+    made = fit_rows(config, toy_rows(60), jax.random.split(jax.random.key(0), 2), lambda state, now: seen.append(state))
     assert made.epochs.tolist() == [1 + patience] * 2
     assert len(seen) == 1 + patience
 
@@ -191,26 +214,26 @@ def test_max_epochs_caps_the_fit() -> None:
 class Stepper(NamedTuple):
     """Everything that one epoch of two seeds needs."""
 
-    config: EnsembleConfig
+    config: GaussianConfig
     rows: Transition
     states: FitState
 
     def step(self) -> FitState:
         optimizer, keys = optax.adam(1e-2), jax.random.split(jax.random.key(1), 2)
         scaler = Normalizer(jnp.zeros(3), jnp.ones(3))
-        splits = jax.vmap(lambda key: fitting.split_rows(self.config, self.rows.reward.shape[0], key))(keys)
-        epoch = lambda split, state, key: fitting.train_epoch(  # noqa: E731
-            self.config, optimizer, scaler, self.rows, split, state, key
-        )
-        stepped: FitState = jax.jit(jax.vmap(epoch))(splits, self.states, keys)
+
+        def epoch(state: FitState, key: Array) -> FitState:
+            fixed = Fixed(*fitting.split_rows(self.config, self.rows.reward.shape[0], key), scaler)
+            loss = partial(gaussian.loss, self.config)
+            return fitting.train_epoch(self.config, optimizer, loss, fixed, state, data_of(self.rows), key)
+
+        stepped: FitState = jax.jit(jax.vmap(epoch))(self.states, keys)
         return stepped
 
 
-def fresh_states(config: EnsembleConfig, **first: Array) -> FitState:
+def fresh_states(config: GaussianConfig, **first: Array) -> FitState:
     """Two seeds, the first one with some fields replaced."""
-    starts = jax.vmap(lambda key: fitting.init(config, optax.adam(1e-2), 2, 1, key))(
-        jax.random.split(jax.random.key(0), 2)
-    )
+    starts = jax.vmap(partial(start, config))(jax.random.split(jax.random.key(0), 2))
     return starts.replace(**{name: getattr(starts, name).at[0].set(value) for name, value in first.items()})
 
 
@@ -240,23 +263,23 @@ def test_only_members_that_improved_are_snapshot() -> None:
 
 
 def test_finish_restores_snapshots_and_names_the_best_members() -> None:
-    state = fitting.init(TINY, optax.adam(1e-3), 2, 1, jax.random.key(0))
+    state = start(TINY)
     drifted = jax.tree.map(lambda leaf: leaf + 1.0, state.weights)
     state = state.replace(weights=drifted, best_loss=jnp.array([0.3, 0.1, 0.2]))
-    made = fitting.finish(TINY, Normalizer(jnp.zeros(3), jnp.ones(3)), state)
+    scaler, nothing = Normalizer(jnp.zeros(3), jnp.ones(3)), jnp.zeros(0, jnp.int32)
+    made = fitting.finish(TINY, Fixed(nothing, nothing, scaler), state)
     assert made.ensemble.elites.tolist() == [1, 2]
     np.testing.assert_array_equal(made.ensemble.weights.layers[0].weight, state.best_layers[0].weight)
-    np.testing.assert_array_equal(
-        made.ensemble.weights.max_logvar, drifted.max_logvar
-    )  # bounds are not part of a snapshot
+    restored, last = cast(Weights, made.ensemble.weights), cast(Weights, drifted)
+    np.testing.assert_array_equal(restored.max_logvar, last.max_logvar)  # bounds are not part of a snapshot
 
 
 @pytest.mark.medium
 def test_the_shape_of_a_fit_is_known_without_one() -> None:
     config = TINY.model_copy(update={"max_epochs": 1})
-    made = fitting.fit(config, toy_rows(40), jax.random.split(jax.random.key(0), 1))
-    expected = fitting.fit_shape(config, 2, 1)
-    described = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), made)
+    made = fit_rows(config, toy_rows(40), jax.random.split(jax.random.key(0), 1))
+    expected = result_shape(pretraining_of(config, 2, 1), data_of(toy_rows(40)), 1)
+    described = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), made)
     assert str(jax.tree.structure(described)) == str(jax.tree.structure(expected))
     assert [(x.shape, x.dtype) for x in jax.tree.leaves(described)] == [
         (x.shape, x.dtype) for x in jax.tree.leaves(expected)
@@ -291,11 +314,11 @@ def heteroscedastic(count: int, seed: int) -> tuple[Transition, np.ndarray, np.n
 @pytest.fixture(scope="module")
 def known() -> Known:
     """Fitted to the end: the usual 1 % rule compares means alone, and would keep a noisy system's first variances."""
-    config = EnsembleConfig(
+    config = GaussianConfig(
         hidden=(32, 32), weight_decay=(2.5e-5, 5e-5, 1e-4), batch_size=64, max_epochs=30, patience=30, improvement=0.0
     )
     rows, _, _ = heteroscedastic(3000, 0)
-    fits = fitting.fit(config, rows, jax.random.split(jax.random.key(0), 2))
+    fits = fit_rows(config, rows, jax.random.split(jax.random.key(0), 2))
     return Known(fits, *heteroscedastic(2000, 1))
 
 
@@ -333,7 +356,7 @@ def test_predicted_spread_covers_the_error(known: Known) -> None:
 def test_log_variance_bounds_hold_far_off_the_data(known: Known) -> None:
     far = known.fresh._replace(obs=1e3 * known.fresh.obs)
     _, std = predictions(known.fits, far)
-    weights = known.fits.ensemble.weights
+    weights = cast(Weights, known.fits.ensemble.weights)
     low, high = (np.asarray(bound)[:, None, None] for bound in (weights.min_logvar, weights.max_logvar))
     logvar = 2 * np.log(std)
     assert (logvar >= low - 1e-3).all()
@@ -344,7 +367,7 @@ def test_log_variance_bounds_hold_far_off_the_data(known: Known) -> None:
 @pytest.mark.medium
 def test_elites_beat_the_other_members_on_fresh_data() -> None:
     """Averaged over sixteen seeds of a small data set, where members differ by more than the noise."""
-    config = EnsembleConfig(hidden=(16,), weight_decay=(0.0, 0.0), batch_size=32, max_epochs=25, members=7, elites=3)
+    config = GaussianConfig(hidden=(16,), weight_decay=(0.0, 0.0), batch_size=32, max_epochs=25, members=7, elites=3)
 
     def curved(count: int, seed: int) -> Transition:
         rows = toy_rows(count, seed, noise=0.02)
@@ -352,7 +375,7 @@ def test_elites_beat_the_other_members_on_fresh_data() -> None:
             reward=jnp.sin(4 * rows.obs[:, 0]), next_obs=rows.next_obs + jnp.cos(3 * rows.obs[:, ::-1])
         )
 
-    made = fitting.fit(config, curved(300, 0), jax.random.split(jax.random.key(0), 16))
+    made = fit_rows(config, curved(300, 0), jax.random.split(jax.random.key(0), 16))
     fresh = curved(2000, 1)
     mean, _ = predictions(made, fresh)
     error = np.square(mean - np.asarray(fitting.targets(fresh))).mean(axis=(2, 3))  # [seeds, members]
@@ -367,7 +390,7 @@ def test_elites_beat_the_other_members_on_fresh_data() -> None:
 @pytest.mark.medium
 def test_every_seed_stops_on_its_own_and_fits_as_it_would_alone() -> None:
     """Sixty rows and a large rate make the seeds' stopping epochs differ."""
-    config = EnsembleConfig(
+    config = GaussianConfig(
         members=2,
         elites=1,
         hidden=(8,),
@@ -378,9 +401,9 @@ def test_every_seed_stops_on_its_own_and_fits_as_it_would_alone() -> None:
         max_epochs=30,
     )
     keys, rows = jax.random.split(jax.random.key(5), 4), toy_rows(60)
-    together = fitting.fit(config, rows, keys)
+    together = fit_rows(config, rows, keys)
     assert len(set(together.epochs.tolist())) > 1
     first = int(jnp.argmin(together.epochs))
-    alone = fitting.fit(config, rows, keys[first : first + 1])
+    alone = fit_rows(config, rows, keys[first : first + 1])
     assert int(alone.epochs[0]) == int(together.epochs[first])
     np.testing.assert_allclose(alone.holdout_mse[0], together.holdout_mse[first], rtol=1e-3)

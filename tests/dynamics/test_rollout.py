@@ -9,9 +9,11 @@ import pytest
 
 from offline_mbrl.dynamics import ring
 from offline_mbrl.dynamics import rollout as rollouts
-from offline_mbrl.dynamics.ensemble import Ensemble, Layer, Weights
+from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.dynamics.models.gaussian import Weights
 from offline_mbrl.dynamics.rollout import ModelStep, Rollout, ensemble_model, flatten, rollout
 from offline_mbrl.dynamics.uncertainty import PENALTIES, PenaltyName
+from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.types import Array, Key
 

@@ -1,9 +1,12 @@
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import pytest
 
-from offline_mbrl.algorithms.registry import definitions
+from offline_mbrl.algorithms.registry import own_names, register, unregister
+from offline_mbrl.algorithms.systems import bc
 from offline_mbrl.errors import UserError
 from offline_mbrl.launch.suite import jobs, read_suite
 from offline_mbrl.tasks import TASKS
@@ -77,9 +80,30 @@ def test_shipped_suites_are_sound(path: Path) -> None:
     assert jobs(read_suite(path))
 
 
-def test_anchors_cover_every_algorithm_on_every_task() -> None:
+def test_anchors_cover_every_system_of_the_package_on_every_task() -> None:
     made = jobs(read_suite(EXPERIMENTS / "anchors.toml"))
-    assert {(job.algorithm, job.task) for job in made} == set(product(definitions(), TASKS))
+    assert {(job.algorithm, job.task) for job in made} >= set(product(own_names(), TASKS))
+
+
+@pytest.fixture
+def trial() -> Iterator[str]:
+    yield register(replace(bc.DEFINITION, name="trial")).name
+    unregister("trial")
+
+
+@pytest.mark.parametrize("suite", ["anchors", "check"])
+def test_a_sixteenth_system_is_in_the_shipped_suites_of_all_systems(trial: str, suite: str) -> None:
+    plan = read_suite(EXPERIMENTS / f"{suite}.toml")
+    assert {job.task for job in jobs(plan) if job.algorithm == trial} == set(plan.tasks)
+
+
+def test_a_star_is_a_row_of_every_system_that_no_other_row_names(trial: str, tmp_path: Path) -> None:
+    text = GRID.replace('"bc"', '"*"').replace('"mopo"', '"MOPO"')
+    made = jobs(read_suite(write(tmp_path, text)))
+    assert [job.algorithm for job in made if job.seeds == (4,) and job.task == "walker2d-medium"] == sorted(
+        {*own_names(), trial} - {"mopo"}
+    )
+    assert {job.task for job in made if job.algorithm == "mopo"} == {"hopper-medium"}
 
 
 def test_ids_are_the_same_every_time(tmp_path: Path) -> None:

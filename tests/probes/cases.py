@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from tests.overrides import Settings
+from offline_mbrl.conformance.small import Settings
 from tests.probes.problems import PROBES, Numbers
 from tests.probes.training import Outcome, solve
 

@@ -13,7 +13,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from offline_mbrl.dynamics.ensemble import Ensemble, Layer, Weights
+from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.dynamics.models.gaussian import Weights
+from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.types import Data, Transition
 
@@ -77,7 +79,7 @@ def standardized(ensemble: Ensemble, observations: Normalizer) -> Ensemble:
     first, second = ensemble.weights.layers
     scale, shift = jnp.array([1.0, 1 / d, 1.0, 1.0]), jnp.array([0.0, 0.0, 0.0, -2 * jnp.log(d)])
     layers = first, Layer(second.weight * scale, second.bias * scale + shift)
-    return ensemble.replace(weights=ensemble.weights._replace(layers=layers), inputs=inputs)
+    return ensemble.replace(weights=ensemble.weights.with_layers(layers), inputs=inputs)
 
 
 def play(step: Step, starts: Numbers, actions: Numbers, noise: np.random.Generator) -> Data:

@@ -12,14 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition, State
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, State
 from offline_mbrl.algorithms.registry import get_definition
 from offline_mbrl.config import Config
+from offline_mbrl.conformance.small import Settings, configure
 from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.dynamics.fit import Fit
+from offline_mbrl.keys import stream
 from offline_mbrl.nn.normalizer import Normalizer
+from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.training.loop import advance_seed
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem
-from tests.overrides import Settings, configure
 from tests.probes.problems import MEMBERS, UNITS, Numbers, Probe, mean_reward, standardized
 
 PERIOD = 500
@@ -94,7 +97,10 @@ def solve(
         return definition.build(problem, changed(config, setting, value) if setting else config, steps)
 
     def train(value: Array, key: Key, data: Data, ensemble: Ensemble | None) -> tuple[State, Metrics]:
-        return run(build(value), steps, key, data, ensemble)
+        settings = changed(config, setting, value) if setting else config
+        return run(
+            build(value), steps, key, data, pretrained(definition, problem, settings, steps, key, data, ensemble)
+        )
 
     def act(value: Array, state: State, obs: Array) -> Array:
         return build(value).act(state, obs, jax.random.key(0), True)
@@ -117,7 +123,35 @@ def solve(
     return [outcomes(probe) for probe in probes]
 
 
-def run(algorithm: Algorithm, steps: int, key: Key, data: Data, ensemble: Ensemble | None) -> tuple[State, Metrics]:
+def pretrained(
+    definition: Definition,
+    problem: Problem,
+    config: Config,
+    steps: int,
+    key: Key,
+    data: Data,
+    ensemble: Ensemble | None,
+) -> Pretrained:
+    """One seed's fits, traced as the rest is: the probe's own world, and everything else fitted to its data."""
+    fits = definition.pretraining(problem, config, steps)
+    results = {name: fit_inside(pretraining, data, key) for name, pretraining in fits.items() if name != "dynamics"}
+    if ensemble is None:
+        return results
+    return {**results, "dynamics": Fit(ensemble, jnp.zeros(MEMBERS), jnp.zeros((), jnp.int32))}
+
+
+def fit_inside(pretraining: Pretraining, data: Data, key: Key) -> Any:
+    """A fit as a loop within the program."""
+    for name in pretraining.streams[1:]:
+        key = stream(key, name)
+    rows = pretraining.prepare(data)
+    fixed, state = pretraining.start(key, rows)
+    return pretraining.finish(
+        fixed, jax.lax.while_loop(pretraining.active, lambda state: pretraining.epoch(fixed, state, rows, key), state)
+    )
+
+
+def run(algorithm: Algorithm, steps: int, key: Key, data: Data, fits: Pretrained) -> tuple[State, Metrics]:
     """One seed from its first step to the state that acts, and the metrics of its last period."""
     block = algorithm.refresh_every if algorithm.refresh else PERIOD
     advance = partial(advance_seed, algorithm, PERIOD, block)
@@ -125,15 +159,15 @@ def run(algorithm: Algorithm, steps: int, key: Key, data: Data, ensemble: Ensemb
     def period(state: State, start: Array) -> tuple[State, Metrics]:
         return advance(state, data, key, start)
 
-    state, metrics = jax.lax.scan(period, algorithm.init(key, data, ensemble), jnp.arange(0, steps, PERIOD))
+    state, metrics = jax.lax.scan(period, algorithm.init(key, data, fits), jnp.arange(0, steps, PERIOD))
     deployed = algorithm.deploy(state) if algorithm.deploy else state
     return deployed, jax.tree.map(lambda leaf: leaf[-1], metrics)
 
 
 def model_of(definition: Definition, config: Config, probe: Probe) -> Ensemble | None:
     """The probe's ensemble as the algorithm wants it: none, of observations as they are, or of z-scored ones."""
-    wanted = definition.ensemble(config)
-    if wanted is None or probe.ensemble is None:
+    if not definition.uses_model(config) or probe.ensemble is None:
         return None
+    wanted = getattr(config, "dynamics")  # noqa: B009, each system has a configuration of its own type
     observations = Normalizer.fit(probe.data.transitions.obs)
     return standardized(probe.ensemble, observations) if wanted.standardize else probe.ensemble

@@ -15,7 +15,10 @@ def runs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def write_job(runs: Path) -> WriteJob:
-    """Writes a job's folder as a run leaves it; `scores` holds one list of evaluations per seed."""
+    """Writes a job's folder as a run leaves it; `scores` holds one list of evaluations per seed, ten steps apart.
+
+    The job is as long as the longest of them, unless `steps` says more.
+    """
 
     def write(
         name: str,
@@ -26,7 +29,7 @@ def write_job(runs: Path) -> WriteJob:
         source: str = "builtin",
         physics: str = "d4rl-v2",
         fingerprint: str = "sha256:aaaaaaaaaaaa",
-        steps: int = 100,
+        steps: int | None = None,
         config: Mapping[str, object] | None = None,
         mark: str = "DONE",
         diverged: tuple[int, ...] = (),
@@ -41,7 +44,7 @@ def write_job(runs: Path) -> WriteJob:
             "source": source,
             "physics": physics,
             "seeds": list(scores),
-            "steps": steps,
+            "steps": steps or 10 * max(1, *map(len, scores.values())),
             "evaluate_every": 10,
             "episodes": 10,
             "precision": "default",

@@ -26,18 +26,68 @@ def test_non_finite_numbers_are_null(tmp_path: Path) -> None:
     assert read_records(path) == [{"step": 1, "loss": None, "values": [1.0, None]}]
 
 
-@pytest.mark.parametrize("tail", ['{"step": 2, "sc', '{"step": 2}', '{"step": 2, "sc\n'])
+@pytest.mark.parametrize("tail", ['{"step": 2, "sc', '{"step": 2}'])
 def test_a_torn_last_line_is_passed_over(tmp_path: Path, tail: str) -> None:
     path = tmp_path / "scores.jsonl"
     path.write_text('{"step": 1}\n' + tail)
     assert read_records(path) == [{"step": 1}]
 
 
-def test_damage_before_the_last_line_is_an_error(tmp_path: Path) -> None:
+def test_a_line_torn_anywhere_leaves_those_before_it(tmp_path: Path) -> None:
     path = tmp_path / "scores.jsonl"
-    path.write_text('{"step": 1}\n{"st\n{"step": 3}\n')
+    append_records(path, [{"step": 1}])
+    first = path.read_bytes()
+    append_records(path, [{"step": 2, "score": 0.5}])
+    whole = path.read_bytes()
+    for length in range(len(first), len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert read_records(path) == [{"step": 1}]
+    path.write_bytes(whole[:-1])  # all but the newline: the checksum says that the line is whole
+    assert read_records(path) == [{"step": 1}, {"step": 2, "score": 0.5}]
+
+
+@pytest.mark.parametrize("text", ['{"step": 1}\n{"st\n{"step": 3}\n', '{"step": 1}\n{"st\n', '{"step": 1}\n{"st\r{}'])
+def test_damage_is_an_error_that_names_the_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "scores.jsonl"
+    path.write_text(text)
     with pytest.raises(UserError, match=r"line 2 of .*scores\.jsonl is damaged"):
+        read_records(path, whole=True)
+
+
+def test_two_writers_are_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    append_records(path, [{"seed": 0, "step": 5, "variant": "best"}, {"seed": 0, "step": 5, "variant": "grad"}])
+    assert len(read_records(path)) == 2
+    append_records(path, [{"seed": 0, "step": 5, "variant": "grad"}])
+    with pytest.raises(UserError, match=r"line 3 of .* repeats line 2: two processes wrote there"):
         read_records(path)
+    with pytest.raises(UserError, match="repeats"):
+        truncate_after(path, 5)
+
+
+def test_a_record_without_its_step_cannot_be_resumed_from(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    append_records(path, [{"seed": 0}])
+    with pytest.raises(UserError, match="without its step"):
+        truncate_after(path, 5)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b'{"id": "x"}', b"\xff\xfe", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}", b'{"a": 1, "crc32": "00000000"}'],
+)
+def test_json_that_cannot_be_read_is_one_line(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "job.json"
+    path.write_bytes(damage)
+    with pytest.raises(UserError, match=r"job.json is damaged \(.+\); remove its folder") as caught:
+        read_json(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        append_records(Path("/dev/full"), [{"step": 1}])
+    assert caught.value.filename == "/dev/full"
 
 
 def test_a_resumed_run_leaves_the_file_of_an_uninterrupted_one(tmp_path: Path) -> None:
@@ -61,7 +111,7 @@ def test_json_is_replaced_as_a_whole(tmp_path: Path) -> None:
     write_json(path, {"a": (1, 2)})
     with pytest.raises(TypeError):
         write_json(path, {"a": object()})
-    assert json.loads(path.read_text()) == {"a": [1, 2]}
+    assert json.loads(path.read_text()) == {"a": [1, 2], "crc32": "7620b394"}
     assert list(tmp_path.iterdir()) == [path]
     assert read_json(tmp_path / "absent.json", missing=[]) == []
     path.write_text("{")

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from offline_mbrl.algorithms.algorithm import Algorithm
-from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.algorithms.algorithm import Algorithm, Pretrained
 from offline_mbrl.errors import UserError
 from offline_mbrl.training.loop import compile_program
 from offline_mbrl.types import Array, Data, Key, Metrics, Transition
@@ -35,7 +34,7 @@ def note(trace: Trace, kind: int, key: Key) -> Trace:
 
 
 def stub(refresh_every: int | None, steps_per_update: int = 1) -> Algorithm:
-    def init(key: Key, data: Data, ensemble: Ensemble | None) -> Trace:
+    def init(key: Key, data: Data, pretrained: Pretrained) -> Trace:
         return Trace(jnp.zeros(100, jnp.int32), jnp.zeros(100), jnp.zeros((), jnp.int32))
 
     def sample(state: Trace, data: Data, key: Key) -> tuple[Array, Array]:
@@ -62,7 +61,7 @@ def keys(*seeds: int) -> Key:
 
 def test_a_refresh_comes_before_every_block_of_updates() -> None:
     program = compile_program(stub(3), 6)
-    state = program.init(keys(0, 1), DATA, None)
+    state = program.init(keys(0, 1), DATA, {})
     state, metrics = program.advance(state, DATA, keys(0, 1), 0)
     np.testing.assert_array_equal(state.kinds[:, :9], [[2, 1, 1, 1, 2, 1, 1, 1, 0]] * 2)
     assert state.length.tolist() == [8, 8]
@@ -73,14 +72,14 @@ def test_a_refresh_comes_before_every_block_of_updates() -> None:
 
 def test_without_a_refresh_there_are_updates_alone() -> None:
     program = compile_program(stub(None), 4)
-    state, metrics = program.advance(program.init(keys(0), DATA, None), DATA, keys(0), 0)
+    state, metrics = program.advance(program.init(keys(0), DATA, {}), DATA, keys(0), 0)
     assert state.kinds[0, :5].tolist() == [1, 1, 1, 1, 0]
     assert set(metrics) == {"number", "rows", "drawn"}
 
 
 def run(period: int, calls: int, *seeds: int, first: int = 0) -> Trace:
     program = compile_program(stub(2), period)
-    state = program.init(keys(*seeds), DATA, None)
+    state = program.init(keys(*seeds), DATA, {})
     for call in range(calls):
         state, _ = program.advance(state, DATA, keys(*seeds), first + call * period)
     trace: Trace = jax.device_get(state)
@@ -104,20 +103,20 @@ def test_every_draw_is_its_own() -> None:
 
 def test_the_batch_and_the_update_have_keys_of_their_own() -> None:
     program = compile_program(stub(None), 1)
-    state, metrics = program.advance(program.init(keys(0), DATA, None), DATA, keys(0), 0)
+    state, metrics = program.advance(program.init(keys(0), DATA, {}), DATA, keys(0), 0)
     assert float(metrics["drawn"][0]) != float(state.draws[0, 0])
 
 
 def test_actions_are_deterministic_for_every_seed_and_episode() -> None:
     program = compile_program(stub(None), 2)
-    state, _ = program.advance(program.init(keys(0, 1), DATA, None), DATA, keys(0, 1), 0)
+    state, _ = program.advance(program.init(keys(0, 1), DATA, {}), DATA, keys(0, 1), 0)
     obs = jnp.arange(6.0).reshape(2, 3, 1)
     np.testing.assert_array_equal(program.act(state, obs), obs + 102.0)
 
 
 def test_states_are_consumed() -> None:
     program = compile_program(stub(None), 2)
-    state = program.init(keys(0), DATA, None)
+    state = program.init(keys(0), DATA, {})
     program.advance(state, DATA, keys(0), 0)
     assert state.draws.is_deleted()
 
@@ -130,7 +129,7 @@ def test_a_period_that_cuts_a_block_is_refused() -> None:
 def test_an_update_of_several_steps_counts_as_many() -> None:
     """Six steps in updates of two: three updates, whose draws are those of the steps they begin at."""
     several, single = compile_program(stub(2, 2), 6), run(6, 1, 0)
-    state, _ = several.advance(several.init(keys(0), DATA, None), DATA, keys(0), 0)
+    state, _ = several.advance(several.init(keys(0), DATA, {}), DATA, keys(0), 0)
     assert state.kinds[0, :7].tolist() == [2, 1, 2, 1, 2, 1, 0]
     np.testing.assert_array_equal(state.draws[0, [1, 3, 5]], single.draws[0, [1, 4, 7]])
     with pytest.raises(UserError, match="5 steps must be a multiple of the 2 that one update makes"):

@@ -19,10 +19,16 @@ from offline_mbrl.algorithms import registry
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition
 from offline_mbrl.algorithms.systems.bc import BCState
 from offline_mbrl.errors import UserError
+from offline_mbrl.simulation.simulator import Simulator
+from offline_mbrl.stopping import Stopped, heed_signals, request_stop
 from offline_mbrl.storage import records
 from offline_mbrl.training import run as run_module
+from offline_mbrl.training import system as system_module
+from offline_mbrl.training.experiment import lane_keys
 from offline_mbrl.training.job import Job, Paths, claim, make_job
-from offline_mbrl.training.run import CHECKPOINTS, open_run, run_job
+from offline_mbrl.training.loop import Period
+from offline_mbrl.training.run import Opened, open_run, run_job
+from offline_mbrl.training.saving import CHECKPOINTS, FINAL
 from offline_mbrl.types import Array, Data, Key, Metrics
 
 pytestmark = pytest.mark.medium
@@ -105,6 +111,7 @@ def test_a_killed_run_ends_bit_equal_to_one_that_never_stopped(tmp_path: Path, a
     run_job(job, whole, paths)
     claim(killed, job)
     command = [sys.executable, "-m", "offline_mbrl.launch.worker", str(killed), "--cache-dir", str(paths.cache)]
+    command += ["--checkpoint-every", "0"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     wait_for(lambda: len(records.read_records(killed / records.SCORES)) >= 6, process)
     os.kill(process.pid, signal.SIGKILL)
@@ -131,8 +138,8 @@ def exploding(seed_to_break: Callable[[Key], Array]) -> Definition:
     def build(problem: Any, config: Any, steps: int) -> Algorithm:
         algorithm = base.build(problem, config, steps)
 
-        def init(key: Key, data: Data, ensemble: Any) -> tuple[BCState, Array, Array]:
-            return algorithm.init(key, data, ensemble), jnp.zeros((), jnp.int32), seed_to_break(key)
+        def init(key: Key, data: Data, pretrained: Any) -> tuple[BCState, Array, Array]:
+            return algorithm.init(key, data, pretrained), jnp.zeros((), jnp.int32), seed_to_break(key)
 
         def update(state: Any, batch: Any, key: Key) -> tuple[Any, Metrics]:
             inner, count, broken = state
@@ -151,15 +158,15 @@ def exploding(seed_to_break: Callable[[Key], Array]) -> Definition:
 
 
 def first_init_key() -> Array:
-    return jax.random.key_data(run_module._keys(make(seeds=(0,)), "init"))[0]
+    return jax.random.key_data(lane_keys((0,), "init"))[0]
 
 
 def test_a_diverged_seed_is_reported_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zero = first_init_key()
     definition = exploding(lambda key: (jax.random.key_data(key) == zero).all())
-    monkeypatch.setattr(run_module, "get_definition", lambda name: definition)
+    monkeypatch.setattr(system_module, "get_definition", lambda name: definition)
     out = tmp_path / "run"
-    (diverged,) = run_job(make(), out, Paths())
+    (diverged,) = run_job(make(), out, Paths(), save_every=0)
     assert str(diverged) == "seed 0 diverged by step 30: actor_loss = nan; last good checkpoint: diverged/20"
     assert (out / "diverged/20").is_dir()
     steps = {
@@ -172,30 +179,94 @@ def test_a_diverged_seed_is_reported_and_the_others_go_on(tmp_path: Path, monkey
 
 def test_a_run_whose_every_seed_diverges_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     definition = exploding(lambda key: jnp.asarray(True))
-    monkeypatch.setattr(run_module, "get_definition", lambda name: definition)
+    monkeypatch.setattr(system_module, "get_definition", lambda name: definition)
     with pytest.raises(UserError, match="every seed diverged: seed 0 diverged by step 30"):
         run_job(make(), tmp_path / "run", Paths())
     assert records.job_status(tmp_path / "run") == "unfinished"
 
 
-def test_a_truncated_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
-    job, out = make(steps=20), tmp_path / "run"
-    run_job(job, out, Paths())
-    (out / records.DONE).unlink()
-    for file in (out / CHECKPOINTS / "20").rglob("*"):
+def leave_unfinished(job: Job, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that ended just before its last step: its checkpoints are those of the two periods before."""
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "_conclude", lambda *args: None)
+        run_job(job, out, Paths(), save_every=0)
+    assert records.job_status(out) == "unfinished"
+
+
+def damage(checkpoint: Path) -> None:
+    for file in checkpoint.rglob("*"):
         if file.is_file() and file.stat().st_size > 100:
             file.write_bytes(file.read_bytes()[:50])
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job, out, whole = make(), tmp_path / "run", tmp_path / "whole"
+    run_job(job, whole, Paths())
+    leave_unfinished(job, out, monkeypatch)
+    damage(out / CHECKPOINTS / "30")
+    run_job(job, out, Paths())
+    assert files(out) == files(whole)
+    assert "going on from step 20, the checkpoint before it" in capsys.readouterr().err
+
+
+def test_where_every_checkpoint_is_damaged_it_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, out = make(), tmp_path / "run"
+    leave_unfinished(job, out, monkeypatch)
+    for step in (20, 30):
+        damage(out / CHECKPOINTS / str(step))
     before = files(out)
-    with pytest.raises(UserError, match=r"checkpoint .*/20 cannot be read .*; delete that folder") as caught:
+    with pytest.raises(UserError, match=r"every checkpoint in .* is damaged") as caught:
         run_job(job, out, Paths())
     assert "\n" not in str(caught.value)
     assert files(out) == before
 
 
-def test_other_data_than_the_run_began_with_is_refused(tmp_path: Path) -> None:
-    job, out = make(steps=20), tmp_path / "run"
+def test_a_finished_run_keeps_what_acting_needs_and_no_more(tmp_path: Path) -> None:
+    job, out, paths = make("mopo"), tmp_path / "run", Paths(cache=tmp_path / "cache")
+    run_job(job, out, paths, save_every=0)
+    assert not (out / CHECKPOINTS).exists()
+    assert [path.name for path in (out / FINAL).iterdir() if path.name.isdigit()] == ["40"]
+    opened = open_run(job, out, paths)
+    assert opened.state.imagined.rows.reward.shape == (2, 1)
+    assert opened.program.act(opened.state, jnp.zeros((2, 3, 11))).shape == (2, 3, 3)
+
+
+def test_checkpoints_are_made_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "_conclude", lambda *args: None)
+        run_job(make(), tmp_path / "run", Paths(), save_every=3600)
+    assert not [path for path in (tmp_path / "run" / CHECKPOINTS).iterdir() if path.name.isdigit()]
+
+
+def test_a_stop_is_heeded_after_a_checkpoint_and_the_run_ends_as_if_it_had_not_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, out, whole = make(), tmp_path / "run", tmp_path / "whole"
+    run_job(job, whole, Paths())
+    score = run_module._score
+
+    def stop_in_the_second_period(opened: Opened, period: Period, simulator: Simulator) -> Any:
+        if period.step == 20:
+            request_stop(signal.SIGTERM)
+        return score(opened, period, simulator)
+
+    with monkeypatch.context() as patch, heed_signals():
+        patch.setattr(run_module, "_score", stop_in_the_second_period)
+        with pytest.raises(Stopped):
+            run_job(job, out, Paths())
+    assert records.job_status(out) == "unfinished"
+    assert max(record["step"] for record in records.read_records(out / records.SCORES)) == 20
     run_job(job, out, Paths())
-    (out / records.DONE).unlink()
+    assert files(out) == files(whole)
+
+
+def test_other_data_than_the_run_began_with_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, out = make(), tmp_path / "run"
+    leave_unfinished(job, out, monkeypatch)
     environment = records.read_json(out / records.ENVIRONMENT)
     environment["dataset"]["fingerprint"] = "0" * 64
     records.write_json(out / records.ENVIRONMENT, environment)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from offline_mbrl.algorithms.registry import definitions
+from offline_mbrl.algorithms.registry import own_names
 from offline_mbrl.data.source import load
 from offline_mbrl.data.summary import summarize
 from offline_mbrl.launch.suite import jobs, read_suite
@@ -27,8 +27,8 @@ def random_score(robot: str) -> float:
 
 
 def test_every_system_is_checked_on_a_hopper_and_a_half_cheetah() -> None:
-    checked = sorted((job.algorithm, get_task(job.task).robot.name) for job in JOBS)
-    assert checked == sorted((name, robot) for name in definitions() for robot in ("hopper", "halfcheetah"))
+    checked = sorted((job.algorithm, get_task(job.task).robot.name) for job in JOBS if job.algorithm in own_names())
+    assert checked == sorted((name, robot) for name in own_names() for robot in ("hopper", "halfcheetah"))
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -25,7 +26,7 @@ from pydantic import Field
 
 from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.algorithms.parts.sac import SAC, SACConfig, SACState
-from offline_mbrl.config import Config
+from offline_mbrl.config import Config, Number
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import indices, stream
 from offline_mbrl.nn.networks import (
@@ -54,16 +55,16 @@ Pessimism = Callable[[Params, Array], Array]
 class AdversarialConfig(Config):
     """Hyper-parameters of the game; the defaults are those of the official ATAC code (microsoft/ATAC, lightATAC)."""
 
-    discount: float = Field(0.99, ge=0, lt=1, description="gamma, the discount factor")
-    tau: float = Field(0.005, gt=0, le=1, description="Polyak step of the target critics")
+    discount: Number = Field(0.99, ge=0, lt=1, description="gamma, the discount factor")
+    tau: Number = Field(0.005, gt=0, le=1, description="Polyak step of the target critics")
     batch_size: int = Field(256, ge=1, description="data rows of one gradient step")
     hidden: tuple[int, ...] = Field((256, 256, 256), description="widths of the actor's and critics' hidden layers")
-    bellman_weight: float = Field(3.0, ge=0, description="beta, weight of the Bellman error against the pessimism")
-    target_weight: float = Field(0.5, ge=0, le=1, description="w, share of the target-network term in that error")
-    fast_lr: float = Field(5e-4, gt=0, description="Adam rate of all but the actor, of it too in the warm start")
-    slow_lr: float = Field(5e-7, gt=0, description="Adam rate of the actor in the game")
-    norm_bound: float = Field(100.0, gt=0, description="Frobenius bound of every weight matrix of the critics")
-    target_entropy: float | None = Field(None, description="entropy floor; minus the action dimension when absent")
+    bellman_weight: Number = Field(3.0, ge=0, description="beta, weight of the Bellman error against the pessimism")
+    target_weight: Number = Field(0.5, ge=0, le=1, description="w, share of the target-network term in that error")
+    fast_lr: Number = Field(5e-4, gt=0, description="Adam rate of all but the actor, of it too in the warm start")
+    slow_lr: Number = Field(5e-7, gt=0, description="Adam rate of the actor in the game")
+    norm_bound: Number = Field(100.0, gt=0, description="Frobenius bound of every weight matrix of the critics")
+    target_entropy: Number | None = Field(None, description="entropy floor; minus the action dimension when absent")
     warm_steps: int | None = Field(None, ge=0, description="steps of the warm start; a part in eleven when absent")
 
 
@@ -154,6 +155,8 @@ def bellman_error(q: Array, residual: Array, target: Array, weight: float) -> Ar
       target: [B] y = r + gamma d min_j fbar_j(s', a').
       weight: w.
     """
+    chex.assert_equal_shape((q, residual))
+    chex.assert_shape(target, q.shape[1:])
     return ((1 - weight) * jnp.square(q - residual) + weight * jnp.square(q - target)).mean(axis=-1)
 
 
@@ -261,8 +264,8 @@ def update_temperature(game: Game, state: GameState, log_prob: Array) -> GameSta
     log_alpha = state.learner.log_alpha
     log_alpha = log_alpha.replace(params=jnp.where(state.step == game.warm_steps, 0.0, log_alpha.params))
     grad = jax.grad(sac.temperature_loss)(log_alpha.params, log_prob, game.agent.target_entropy)
-    moved = log_alpha.step(grad, game.agent.temperature_optimizer)
-    return state.replace(learner=state.learner.replace(log_alpha=moved))
+    log_alpha = log_alpha.step(grad, game.agent.temperature_optimizer)
+    return state.replace(learner=state.learner.replace(log_alpha=log_alpha))
 
 
 def update_actor(

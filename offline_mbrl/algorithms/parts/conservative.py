@@ -11,6 +11,7 @@ its Bellman error; w is 1, or learned as the multiplier of the constraint beta C
 import math
 from typing import Literal, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,7 +19,7 @@ from pydantic import Field
 
 from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.algorithms.parts.sac import SAC, SACState
-from offline_mbrl.config import Config
+from offline_mbrl.config import Config, Number
 from offline_mbrl.nn.networks import Params, tanh_gaussian
 from offline_mbrl.nn.train_state import TrainState
 from offline_mbrl.types import Array, Key, Metrics, Transition
@@ -31,9 +32,9 @@ _AXES: dict[Group, tuple[int, ...]] = {"state": (1, 2), "kinds": (2,), "batch": 
 class ConservativeConfig(Config):
     """The conservative term: its proposals, its log-sum-exp and its weight."""
 
-    conservative_weight: float = Field(5.0, ge=0, le=1000, description="beta, weight of the conservative term")
+    conservative_weight: Number = Field(5.0, ge=0, le=1000, description="beta, weight of the conservative term")
     action_samples: int = Field(10, ge=1, description="proposed actions of each kind for each state")
-    conservative_temperature: float = Field(1.0, gt=0, description="T of the log-sum-exp")
+    conservative_temperature: Number = Field(1.0, gt=0, description="T of the log-sum-exp")
     lse_group: Group = Field(
         "state",
         description="what one log-sum-exp runs over: all proposals of a state (30-way), "
@@ -44,9 +45,9 @@ class ConservativeConfig(Config):
         True, description="subtract log n from a log-sum-exp of n terms; matters to a threshold only"
     )
     weighting: Literal["fixed", "learned"] = Field("fixed", description="w = 1, or w learned against the threshold")
-    threshold: float = Field(5.0, description="what beta C is held to when w is learned")
-    weight_max: float = Field(1e6, gt=0, description="upper clamp of the learned w")
-    weight_lr: float = Field(3e-4, gt=0, description="Adam rate of the learned log w")
+    threshold: Number = Field(5.0, description="what beta C is held to when w is learned")
+    weight_max: Number = Field(1e6, gt=0, description="upper clamp of the learned w")
+    weight_lr: Number = Field(3e-4, gt=0, description="Adam rate of the learned log w")
 
 
 class Draws(NamedTuple):
@@ -87,6 +88,7 @@ def soft_maximum(config: ConservativeConfig, q: Array, log_density: Array) -> Ar
 
     A group is the J G proposals of a state, the G of a repeat, or all J G B, as `lse_group` says.
     """
+    chex.assert_shape(log_density, q.shape[1:])
     axes, temperature = _AXES[config.lse_group], config.conservative_temperature
     total = jax.nn.logsumexp((q - log_density) / temperature, axis=axes)
     count = math.prod(q.shape[axis] for axis in axes) if config.centered else 1
@@ -114,6 +116,7 @@ def critic_loss(
     The metric `gap` is E[Q(s, pi)] - E_data[Q], whose sign tells whether beta is large enough.
     """
     q = sac.q_values(agent, critic, batch.obs, batch.action)
+    chex.assert_shape(target, q.shape[1:])
     obs = jnp.broadcast_to(proposals.obs, (*proposals.log_density.shape, proposals.obs.shape[-1]))
     q_proposed = sac.q_values(agent, critic, obs, proposals.action)
     term = conservative_term(config, q_proposed, proposals.log_density, q[:, :real_rows])
@@ -140,8 +143,8 @@ def update_weight(config: ConservativeConfig, log_weight: TrainState, term: Arra
     The clamp is a projection: a clamp inside exp() has no gradient beyond it, and w would never come down again.
     """
     gradient = -jnp.exp(log_weight.params) * (config.conservative_weight * term - config.threshold)
-    moved = log_weight.step(gradient, weight_optimizer(config))
-    return moved.replace(params=jnp.minimum(moved.params, math.log(config.weight_max)))
+    log_weight = log_weight.step(gradient, weight_optimizer(config))
+    return log_weight.replace(params=jnp.minimum(log_weight.params, jnp.log(config.weight_max)))
 
 
 def update_critic(

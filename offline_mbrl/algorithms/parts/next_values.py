@@ -1,15 +1,28 @@
-"""What the fitted members think a row leads to: the values that MOBILE and MICRO penalize the spread of."""
+"""What the fitted members think a row leads to, and targets that are lowered by how much they differ: MOBILE, MICRO."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from pydantic import Field
 
 from offline_mbrl.algorithms.parts import sac
-from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState
+from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState, model_rows
 from offline_mbrl.algorithms.parts.sac import SAC
 from offline_mbrl.dynamics.ensemble import Ensemble, only_elites, predict
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
-from offline_mbrl.types import Array, Key, Transition
+from offline_mbrl.types import Array, Key, Metrics, Transition
+
+Measure = Callable[[Array], Array]
+"""Next values V_i [elites, B] -> how much they differ [B]."""
+
+
+class SpreadConfig(BranchedConfig):
+    """What the systems share that look at every elite's next value."""
+
+    next_samples: int = Field(10, ge=1, le=1000, description="K, next states drawn from each elite")
+    floor_at_zero: bool = Field(True, description="raise targets below 0 to 0: right where returns are not negative")
 
 
 def sample_next_obs(ensemble: Ensemble, obs: Array, action: Array, samples: int, key: Key) -> Array:
@@ -30,9 +43,47 @@ def next_values(agent: SAC, state: BranchedState, rows: Transition, samples: int
     return jax.lax.stop_gradient(value.mean(axis=0))
 
 
-def on_model_rows(config: BranchedConfig, measured: Array) -> Array:
-    """A quantity of the imagined rows [B - n_real] as one of the mixed batch [B], data rows first: 0 there."""
-    return jnp.concatenate([jnp.zeros(config.real_rows), measured])
+def spread(
+    config: SpreadConfig, agent: SAC, state: BranchedState, batch: Transition, measure: Measure, key: Key
+) -> Array:
+    """`measure` of the next values of a mixed batch's imagined rows [B], and 0 on its data rows."""
+    values = next_values(agent, state, model_rows(config, batch), config.next_samples, stream(key, "members"))
+    return jnp.concatenate([jnp.zeros(config.real_rows), measure(values)])
+
+
+def lowered_target(
+    reward: Array,
+    discount: Array,
+    value: Array,
+    reward_penalty: Array | float,
+    value_penalty: Array | float,
+    floor: bool,
+) -> Array:
+    """y = r - p_r + discount (V(s') - p_V), with discount = gamma (1 - done); not below 0 where `floor`. All [B]."""
+    target = reward - reward_penalty + discount * (value - value_penalty)
+    return jnp.maximum(target, 0.0) if floor else target
+
+
+def lowered_backup(
+    config: SpreadConfig,
+    agent: SAC,
+    state: BranchedState,
+    batch: Transition,
+    key: Key,
+    *,
+    reward_penalty: Array | float = 0.0,
+    value_penalty: Array | float = 0.0,
+) -> tuple[Array, Metrics]:
+    """y [B] of a mixed batch, without a gradient, and the share of rows at the floor."""
+    value = sac.next_value(agent, state.learner, batch.next_obs, stream(key, "value"))
+    discount = config.discount * batch.discount
+    y = lowered_target(batch.reward, discount, value, reward_penalty, value_penalty, config.floor_at_zero)
+    return jax.lax.stop_gradient(y), {"floored": (y == 0.0).mean()}
+
+
+def mean_on_model_rows(config: BranchedConfig, spread: Array) -> Array:
+    """The mean over the imagined rows of a quantity [B] that is 0 on data rows."""
+    return spread.sum() / max(config.batch_size - config.real_rows, 1)
 
 
 def require_two_elites(config: BranchedConfig) -> None:

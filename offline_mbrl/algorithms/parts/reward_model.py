@@ -9,6 +9,7 @@ and u under the uniform law, the optimum is rhat = r - beta u / (2 p (r_max - r_
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +18,15 @@ from flax import struct
 from pydantic import Field, model_validator
 
 from offline_mbrl.config import Config
-from offline_mbrl.dynamics.ensemble import Layer, apply_layers, init_layers
-from offline_mbrl.dynamics.fit import epoch_batches, inputs
+from offline_mbrl.dynamics.fit import epoch_batches, inputs, where_member
 from offline_mbrl.keys import stream
+from offline_mbrl.nn.layers import Layer, apply_layers, init_layers
 from offline_mbrl.nn.normalizer import Normalizer
-from offline_mbrl.types import Array, Key, Transition
+from offline_mbrl.pretraining.contract import Pretraining, Progress
+from offline_mbrl.types import Array, Data, Key, Transition
+
+VERSION = 1
+"""Raised when the fit itself changes, so that older fits are not reused."""
 
 CHUNK = 2048
 """Rows whose rewards are predicted at once when a whole data set is read."""
@@ -119,6 +124,15 @@ def reward_losses(
     return conservative_loss(fitted, rows.reward, pushed, bounds, config.conservatism)
 
 
+class Fixed(NamedTuple):
+    """What one seed's fit draws once."""
+
+    holdout: Array  # [members, h] rows held out, of each member's own
+    train: Array  # [members, n - h] all other rows
+    scaler: Normalizer
+    range: RewardRange
+
+
 def split_members(config: RewardConfig, rows: int, key: Key) -> tuple[Array, Array]:
     """For each member a holdout [members, h] of its own, h = max(1, ratio n), and all other rows [members, n - h]."""
     held = max(1, int(config.holdout_ratio * rows))
@@ -129,9 +143,8 @@ def split_members(config: RewardConfig, rows: int, key: Key) -> tuple[Array, Arr
 def record_losses(config: RewardConfig, state: RewardFit, loss: Array) -> RewardFit:
     """Snapshots the members that improved by enough; one that has waited beyond the patience is never taken again."""
     improved = (state.best_loss - loss > config.improvement) & (state.stale <= config.patience)
-    keep = lambda new, old: jnp.where(improved.reshape(-1, *(1,) * (new.ndim - 1)), new, old)  # noqa: E731
     return state.replace(
-        best_layers=jax.tree.map(keep, state.layers, state.best_layers),
+        best_layers=jax.tree.map(partial(where_member, improved), state.layers, state.best_layers),
         best_loss=jnp.where(improved, loss, state.best_loss),
         stale=jnp.where(improved, 0, state.stale + 1),
         epochs=state.epochs + 1,
@@ -143,20 +156,41 @@ def unfinished(config: RewardConfig, state: RewardFit) -> Array:
     return (state.stale <= config.patience).any() & (state.epochs < config.max_epochs)
 
 
-def fit_reward(config: RewardConfig, rows: Transition, key: Key) -> RewardEnsemble:
-    """Fits the reward ensemble to transitions [n, ...] inside one compiled loop, which stops by itself.
+def start(
+    config: RewardConfig, optimizer: optax.GradientTransformation, key: Key, data: Data
+) -> tuple[Fixed, RewardFit]:
+    """The splits, and fresh members, none of which has improved on an infinite loss yet."""
+    rows = data.transitions
+    sizes = (rows.obs.shape[-1] + rows.action.shape[-1], *config.hidden, 1)
+    layers = init_layers(config.members, sizes, stream(key, "members"))
+    fixed = Fixed(
+        *split_members(config, rows.reward.shape[0], stream(key, "holdout")),
+        scaler=Normalizer.fit(inputs(rows)),
+        range=RewardRange(rows.reward.min(), rows.reward.max()),
+    )
+    return fixed, RewardFit(
+        layers=layers,
+        opt_state=optimizer.init(layers),
+        best_layers=layers,
+        best_loss=jnp.full(config.members, jnp.inf),
+        stale=jnp.zeros(config.members, jnp.int32),
+        epochs=jnp.zeros((), jnp.int32),
+    )
 
-    Under `vmap` over keys the loop runs until the last seed has stopped; the others do not change meanwhile.
-    """
-    optimizer = optax.adam(config.learning_rate)
-    scaler = Normalizer.fit(inputs(rows))
-    bounds = RewardRange(rows.reward.min(), rows.reward.max())
-    holdout, train = split_members(config, rows.reward.shape[0], stream(key, "holdout"))
-    held_keys = jax.random.split(stream(key, "held_actions"), holdout.shape[1])
+
+def train_epoch(
+    config: RewardConfig,
+    optimizer: optax.GradientTransformation,
+    fixed: Fixed,
+    state: RewardFit,
+    data: Data,
+    key: Key,
+) -> RewardFit:
+    """One pass of every member over its rows, then its holdout; a seed that has stopped does not change."""
 
     def losses(layers: tuple[Layer, ...], index: Array, key: Key) -> Array:
-        batch = jax.tree.map(lambda leaf: leaf[index], rows)
-        return reward_losses(config, layers, scaler, bounds, batch, key)
+        batch = jax.tree.map(lambda leaf: leaf[index], data.transitions)
+        return reward_losses(config, layers, fixed.scaler, fixed.range, batch, key)
 
     def objective(layers: tuple[Layer, ...], index: Array, key: Key) -> Array:
         decay = sum((jnp.square(layer.weight).sum() for layer in layers), start=jnp.zeros(()))
@@ -167,20 +201,42 @@ def fit_reward(config: RewardConfig, rows: Transition, key: Key) -> RewardEnsemb
         updates, opt_state = optimizer.update(grads, state.opt_state, state.layers)
         return state.replace(layers=optax.apply_updates(state.layers, updates), opt_state=opt_state), None
 
-    def epoch(state: RewardFit) -> RewardFit:
-        epoch_key = jax.random.fold_in(stream(key, "epoch"), state.epochs)
-        batches = epoch_batches(train, config.batch_size, stream(epoch_key, "order"))
-        keys = jax.random.split(stream(epoch_key, "actions"), batches.shape[0])
-        state, _ = jax.lax.scan(step, state, (batches, keys))
-        # The same random actions at every epoch: a loss that moves with its draw would end the fit by chance.
-        one_row = lambda draw: losses(state.layers, draw[0][:, None], draw[1])  # noqa: E731
-        held = jax.lax.map(one_row, (holdout.T, held_keys), batch_size=config.batch_size)
-        return record_losses(config, state, held.mean(axis=0))
+    epoch_key = jax.random.fold_in(stream(key, "epoch"), state.epochs)
+    batches = epoch_batches(fixed.train, config.batch_size, stream(epoch_key, "order"))
+    trained, _ = jax.lax.scan(step, state, (batches, jax.random.split(stream(epoch_key, "actions"), batches.shape[0])))
 
-    state = jax.lax.while_loop(partial(unfinished, config), epoch, _start(config, optimizer, rows, key))
+    def held_losses(draw: tuple[Array, Key]) -> Array:
+        return losses(trained.layers, draw[0][:, None], draw[1])
+
+    # The same random actions at every epoch: a loss that moves with its draw would end the fit by chance.
+    keys = jax.random.split(stream(key, "held_actions"), fixed.holdout.shape[1])
+    held = jax.lax.map(held_losses, (fixed.holdout.T, keys), batch_size=config.batch_size)
+    recorded = record_losses(config, trained, held.mean(axis=0))
+    return jax.tree.map(partial(jnp.where, unfinished(config, state)), recorded, state)
+
+
+def finish(config: RewardConfig, fixed: Fixed, state: RewardFit) -> RewardEnsemble:
+    """The elites with their snapshots."""
     elites = jnp.argsort(state.best_loss)[: config.elites]
     layers = jax.tree.map(lambda leaf: leaf[elites], state.best_layers)
-    return RewardEnsemble(layers, scaler, bounds, state.epochs, state.best_loss)
+    return RewardEnsemble(layers, fixed.scaler, fixed.range, state.epochs, state.best_loss)
+
+
+def pretraining(config: RewardConfig) -> Pretraining:
+    """The fit of the conservative reward."""
+    optimizer = optax.adam(config.learning_rate)
+    return Pretraining(
+        config=config,
+        version=VERSION,
+        streams=("init", "reward"),
+        start=partial(start, config, optimizer),
+        epoch=partial(train_epoch, config, optimizer),
+        active=partial(unfinished, config),
+        finish=partial(finish, config),
+        progress=_progress,
+        measure="holdout loss",
+        max_epochs=config.max_epochs,
+    )
 
 
 def predict_reward(model: RewardEnsemble, obs: Array, action: Array) -> Array:
@@ -192,20 +248,13 @@ def predict_reward(model: RewardEnsemble, obs: Array, action: Array) -> Array:
 
 def relabel(model: RewardEnsemble, rows: Transition) -> Array:
     """Conservative rewards [n] of data rows, a chunk at a time."""
-    one_row = lambda row: predict_reward(model, row[0][None], row[1][None])[0]  # noqa: E731
+
+    def one_row(row: tuple[Array, Array]) -> Array:
+        return predict_reward(model, row[0][None], row[1][None])[0]
+
     rewards: Array = jax.lax.map(one_row, (rows.obs, rows.action), batch_size=CHUNK)
     return rewards
 
 
-def _start(config: RewardConfig, optimizer: optax.GradientTransformation, rows: Transition, key: Key) -> RewardFit:
-    """Fresh members, none of which has improved on an infinite loss yet."""
-    sizes = (rows.obs.shape[-1] + rows.action.shape[-1], *config.hidden, 1)
-    layers = init_layers(config.members, sizes, stream(key, "members"))
-    return RewardFit(
-        layers=layers,
-        opt_state=optimizer.init(layers),
-        best_layers=layers,
-        best_loss=jnp.full(config.members, jnp.inf),
-        stale=jnp.zeros(config.members, jnp.int32),
-        epochs=jnp.zeros((), jnp.int32),
-    )
+def _progress(state: RewardFit) -> Progress:
+    return Progress(state.epochs, state.best_loss.mean())

@@ -14,7 +14,7 @@ import optax
 from flax import struct
 from pydantic import Field
 
-from offline_mbrl.config import Config
+from offline_mbrl.config import Config, Number
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import (
     GaussianActor,
@@ -33,18 +33,18 @@ from offline_mbrl.types import Array, Key, Metrics, Problem, Transition
 class SACConfig(Config):
     """Hyper-parameters of the actor-critic; the defaults are those of OfflineRL-Kit's model-based runs."""
 
-    discount: float = Field(0.99, ge=0, lt=1, description="gamma, the discount factor")
-    tau: float = Field(0.005, gt=0, le=1, description="Polyak step of the target critics")
+    discount: Number = Field(0.99, ge=0, lt=1, description="gamma, the discount factor")
+    tau: Number = Field(0.005, gt=0, le=1, description="Polyak step of the target critics")
     batch_size: int = Field(256, ge=1, description="rows of one gradient step")
     hidden: tuple[int, ...] = Field((256, 256), description="widths of the actor's and critics' hidden layers")
     critics: int = Field(2, ge=1, description="critics whose minimum is the value")
-    actor_lr: float = Field(1e-4, gt=0, description="Adam rate of the actor")
+    actor_lr: Number = Field(1e-4, gt=0, description="Adam rate of the actor")
     actor_lr_decay: bool = Field(True, description="cosine decay of the actor's rate to 0 over the run")
-    critic_lr: float = Field(3e-4, gt=0, description="Adam rate of the critics")
-    temperature_lr: float = Field(1e-4, gt=0, description="Adam rate of log alpha")
-    temperature: float | None = Field(None, ge=0, description="fixed entropy weight alpha; learned when absent")
-    temperature_max: float | None = Field(1.0, gt=0, description="upper clamp of the learned alpha; none when absent")
-    target_entropy: float | None = Field(None, description="entropy goal; minus the action dimension when absent")
+    critic_lr: Number = Field(3e-4, gt=0, description="Adam rate of the critics")
+    temperature_lr: Number = Field(1e-4, gt=0, description="Adam rate of log alpha")
+    temperature: Number | None = Field(None, ge=0, description="fixed entropy weight alpha; learned when absent")
+    temperature_max: Number | None = Field(1.0, gt=0, description="upper clamp of the learned alpha; none when absent")
+    target_entropy: Number | None = Field(None, description="entropy goal; minus the action dimension when absent")
     entropy_in_target: bool = Field(True, description="subtract alpha log pi in the Bellman target")
 
 
@@ -85,80 +85,81 @@ def make(problem: Problem, config: SACConfig, steps: int) -> SAC:
     )
 
 
-def init(sac: SAC, key: Key) -> SACState:
+def init(agent: SAC, key: Key) -> SACState:
     """Fresh networks; the targets start as the critics."""
-    obs_dim, action_dim = sac.problem.obs_dim, sac.problem.action_dim
-    critic = init_params(sac.critic, stream(key, "critic"), obs_dim, action_dim)
+    obs_dim, action_dim = agent.problem.obs_dim, agent.problem.action_dim
+    critic = init_params(agent.critic, stream(key, "critic"), obs_dim, action_dim)
     return SACState(
-        actor=TrainState.create(init_params(sac.actor, stream(key, "actor"), obs_dim), sac.actor_optimizer),
-        critic=TrainState.create(critic, sac.critic_optimizer),
+        actor=TrainState.create(init_params(agent.actor, stream(key, "actor"), obs_dim), agent.actor_optimizer),
+        critic=TrainState.create(critic, agent.critic_optimizer),
         target=jax.tree.map(jnp.copy, critic),
-        log_alpha=TrainState.create(jnp.zeros(()), sac.temperature_optimizer),
+        log_alpha=TrainState.create(jnp.zeros(()), agent.temperature_optimizer),
     )
 
 
-def policy_parameters(sac: SAC, actor: Params, obs: Array) -> tuple[Array, Array]:
+def policy_parameters(agent: SAC, actor: Params, obs: Array) -> tuple[Array, Array]:
     """Mean and log standard deviation of the pre-squash Gaussian: [..., m] each."""
-    mean, log_std = apply(sac.actor, actor, obs)
+    mean, log_std = apply(agent.actor, actor, obs)
     return mean, log_std
 
 
-def sample_action(sac: SAC, actor: Params, obs: Array, key: Key) -> tuple[Array, Array]:
+def sample_action(agent: SAC, actor: Params, obs: Array, key: Key) -> tuple[Array, Array]:
     """a ~ pi(.|s), reparametrized, and log pi(a|s): [..., m] and [...]."""
-    action, log_prob = tanh_gaussian(*policy_parameters(sac, actor, obs)).sample_and_log_prob(seed=key)
+    action, log_prob = tanh_gaussian(*policy_parameters(agent, actor, obs)).sample_and_log_prob(seed=key)
     return action, log_prob
 
 
-def act(sac: SAC, actor: Params, obs: Array, key: Key, deterministic: bool) -> Array:
+def act(agent: SAC, actor: Params, obs: Array, key: Key, deterministic: bool) -> Array:
     """tanh(mean) or a sample of the policy, for observations [..., d]."""
     if deterministic:
-        return jnp.tanh(policy_parameters(sac, actor, obs)[0])
-    return sample_action(sac, actor, obs, key)[0]
+        return jnp.tanh(policy_parameters(agent, actor, obs)[0])
+    return sample_action(agent, actor, obs, key)[0]
 
 
-def q_values(sac: SAC, critic: Params, obs: Array, action: Array) -> Array:
+def q_values(agent: SAC, critic: Params, obs: Array, action: Array) -> Array:
     """Q_k(s, a) of every critic: [critics, ...]."""
-    one = one_of(sac.critic)
+    one = one_of(agent.critic)
     values: Array = map_critics(lambda params: apply(one, params, obs, action), critic)
     return values
 
 
-def alpha(sac: SAC, state: SACState) -> Array:
+def alpha(agent: SAC, state: SACState) -> Array:
     """The entropy weight in force: fixed, or exp(log alpha) under its clamp."""
-    if sac.config.temperature is not None:
-        return jnp.asarray(sac.config.temperature)
-    return jnp.minimum(jnp.exp(state.log_alpha.params), sac.config.temperature_max or jnp.inf)
+    if agent.config.temperature is not None:
+        return jnp.asarray(agent.config.temperature)
+    ceiling = agent.config.temperature_max
+    return jnp.minimum(jnp.exp(state.log_alpha.params), jnp.inf if ceiling is None else ceiling)
 
 
-def next_value(sac: SAC, state: SACState, next_obs: Array, key: Key) -> Array:
+def next_value(agent: SAC, state: SACState, next_obs: Array, key: Key) -> Array:
     """V(s') = min_k Qbar_k(s', a') - alpha log pi(a'|s'), a' ~ pi(.|s'); without the entropy if so configured."""
-    action, log_prob = sample_action(sac, state.actor.params, next_obs, key)
-    value = q_values(sac, state.target, next_obs, action).min(axis=0)
-    return value - alpha(sac, state) * log_prob if sac.config.entropy_in_target else value
+    action, log_prob = sample_action(agent, state.actor.params, next_obs, key)
+    value = q_values(agent, state.target, next_obs, action).min(axis=0)
+    return value - alpha(agent, state) * log_prob if agent.config.entropy_in_target else value
 
 
-def bellman_target(sac: SAC, state: SACState, batch: Transition, key: Key) -> Array:
+def bellman_target(agent: SAC, state: SACState, batch: Transition, key: Key) -> Array:
     """y = r + gamma discount V(s'), without a gradient."""
-    value = next_value(sac, state, batch.next_obs, key)
-    return jax.lax.stop_gradient(batch.reward + sac.config.discount * batch.discount * value)
+    value = next_value(agent, state, batch.next_obs, key)
+    return jax.lax.stop_gradient(batch.reward + agent.config.discount * batch.discount * value)
 
 
-def critic_loss(sac: SAC, critic: Params, batch: Transition, target: Array) -> tuple[Array, Metrics]:
+def critic_loss(agent: SAC, critic: Params, batch: Transition, target: Array) -> tuple[Array, Metrics]:
     """Sum over critics of mean_b (Q_k(s_b, a_b) - y_b)^2, and the means that a curve should show."""
-    q = q_values(sac, critic, batch.obs, batch.action)
+    q = q_values(agent, critic, batch.obs, batch.action)
     loss = jnp.square(q - target).mean(axis=-1).sum()
     return loss, {"critic_loss": loss, "q": q.mean(), "target": target.mean()}
 
 
-def actor_loss(sac: SAC, actor: Params, state: SACState, obs: Array, key: Key) -> tuple[Array, Array]:
+def actor_loss(agent: SAC, actor: Params, state: SACState, obs: Array, key: Key) -> tuple[Array, Array]:
     """mean_b [ alpha log pi(a|s) - min_k Q_k(s, a) ] with a reparametrized; also mean log pi."""
-    action, log_prob = sample_action(sac, actor, obs, key)
-    value = q_values(sac, state.critic.params, obs, action).min(axis=0)
-    return (alpha(sac, state) * log_prob - value).mean(), log_prob.mean()
+    action, log_prob = sample_action(agent, actor, obs, key)
+    value = q_values(agent, state.critic.params, obs, action).min(axis=0)
+    return (alpha(agent, state) * log_prob - value).mean(), log_prob.mean()
 
 
 ActorLoss = Callable[[SAC, Params, SACState, Array, Key], tuple[Array, Array]]
-"""(sac, actor, state, obs, key) -> the loss and mean log pi."""
+"""(agent, actor, state, obs, key) -> the loss and mean log pi."""
 
 
 def temperature_loss(log_alpha: Array, log_prob: Array, target_entropy: float) -> Array:
@@ -167,40 +168,40 @@ def temperature_loss(log_alpha: Array, log_prob: Array, target_entropy: float) -
 
 
 def update_critic(
-    sac: SAC, state: SACState, loss: Callable[[Params], tuple[Array, Metrics]]
+    agent: SAC, state: SACState, loss: Callable[[Params], tuple[Array, Metrics]]
 ) -> tuple[SACState, Metrics]:
     """One optimizer step of the critics down `loss(critic) -> (scalar, metrics)`."""
     grads, metrics = jax.grad(loss, has_aux=True)(state.critic.params)
-    return state.replace(critic=state.critic.step(grads, sac.critic_optimizer)), metrics
+    return state.replace(critic=state.critic.step(grads, agent.critic_optimizer)), metrics
 
 
 def update_actor(
-    sac: SAC, state: SACState, obs: Array, key: Key, loss: ActorLoss = actor_loss
+    agent: SAC, state: SACState, obs: Array, key: Key, loss: ActorLoss = actor_loss
 ) -> tuple[SACState, Metrics]:
     """One step of the actor on the critics as they are, then one of the temperature on the same log pi."""
     (value, log_prob), grads = jax.value_and_grad(loss, argnums=1, has_aux=True)(
-        sac, state.actor.params, state, obs, key
+        agent, state.actor.params, state, obs, key
     )
-    alpha_grad = jax.grad(temperature_loss)(state.log_alpha.params, log_prob, sac.target_entropy)
+    alpha_grad = jax.grad(temperature_loss)(state.log_alpha.params, log_prob, agent.target_entropy)
     moved = state.replace(
-        actor=state.actor.step(grads, sac.actor_optimizer),
-        log_alpha=state.log_alpha.step(alpha_grad, sac.temperature_optimizer),
+        actor=state.actor.step(grads, agent.actor_optimizer),
+        log_alpha=state.log_alpha.step(alpha_grad, agent.temperature_optimizer),
     )
-    return moved, {"actor_loss": value, "entropy": -log_prob, "alpha": alpha(sac, state)}
+    return moved, {"actor_loss": value, "entropy": -log_prob, "alpha": alpha(agent, state)}
 
 
-def update_target(sac: SAC, state: SACState) -> SACState:
+def update_target(agent: SAC, state: SACState) -> SACState:
     """Polyak average of the target critics."""
-    return state.replace(target=polyak(state.target, state.critic.params, sac.config.tau))
+    return state.replace(target=polyak(state.target, state.critic.params, agent.config.tau))
 
 
-def update_toward(sac: SAC, state: SACState, batch: Transition, target: Array, key: Key) -> tuple[SACState, Metrics]:
+def update_toward(agent: SAC, state: SACState, batch: Transition, target: Array, key: Key) -> tuple[SACState, Metrics]:
     """The whole step toward given values y [B]: critics, actor, temperature, targets."""
-    state, critic_metrics = update_critic(sac, state, lambda critic: critic_loss(sac, critic, batch, target))
-    state, actor_metrics = update_actor(sac, state, batch.obs, stream(key, "actor"))
-    return update_target(sac, state), critic_metrics | actor_metrics
+    state, critic_metrics = update_critic(agent, state, lambda critic: critic_loss(agent, critic, batch, target))
+    state, actor_metrics = update_actor(agent, state, batch.obs, stream(key, "actor"))
+    return update_target(agent, state), critic_metrics | actor_metrics
 
 
-def update(sac: SAC, state: SACState, batch: Transition, key: Key) -> tuple[SACState, Metrics]:
+def update(agent: SAC, state: SACState, batch: Transition, key: Key) -> tuple[SACState, Metrics]:
     """The whole step toward the soft Bellman target."""
-    return update_toward(sac, state, batch, bellman_target(sac, state, batch, stream(key, "target")), key)
+    return update_toward(agent, state, batch, bellman_target(agent, state, batch, stream(key, "target")), key)

@@ -9,10 +9,11 @@ policy visit inside M. M and the critics make the policy look bad relative to th
     E_D(M)   = mean_D [ -log P_M(s'|s,a) + (R_M(s,a) - r)^2 / V_max^2 ].
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,39 +21,56 @@ import optax
 from flax import struct
 from pydantic import Field, model_validator
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition, sample_rows, sample_starts
-from offline_mbrl.algorithms.parts import adversarial, sac
-from offline_mbrl.algorithms.parts.adversarial import AdversarialConfig, Game, GameState, Pessimism, restarted_adam
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows, sample_starts
+from offline_mbrl.algorithms.parts import adversarial, branched, sac
+from offline_mbrl.algorithms.parts.adversarial import AdversarialConfig, Game, GameState, Pessimism
+from offline_mbrl.algorithms.parts.walk import (
+    Walk,
+    advance,
+    imagine,
+    predict_one,
+    restart,
+    reward_error,
+    transition_error,
+)
+from offline_mbrl.config import Number
 from offline_mbrl.dynamics import ring
-from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, Gaussian, Layer, members, predict
-from offline_mbrl.dynamics.fit import targets
+from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian
+from offline_mbrl.dynamics.models.gaussian import GaussianConfig
 from offline_mbrl.dynamics.ring import Ring
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.nn import weights as policies
+from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.networks import GaussianActor, Params, apply, tanh_gaussian
+from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
-ONE_MODEL = EnsembleConfig(members=1, elites=1, max_epochs=100)
+ONE_MODEL = GaussianConfig(members=1, elites=1, max_epochs=100)
 
 
 class ARMORConfig(AdversarialConfig):
     """What ARMOR adds to the game."""
 
-    bellman_weight: float = Field(4.0, ge=0, description="beta, weight of the Bellman and model errors")
+    bellman_weight: Number = Field(4.0, ge=0, description="beta, weight of the Bellman and model errors")
     model: Literal["adversarial", "fixed", "off"] = Field(
         "adversarial", description="M plays; M stays as fitted; or logged tuples and actions take its place (ATAC)"
     )
-    model_weight: float = Field(1.0, ge=0, description="lambda, weight of the model's error on the data within beta")
-    model_gradient_norm: float = Field(100.0, gt=0, description="global norm that M's gradient is clipped to")
-    value_scale: float = Field(0.1, gt=0, description="V_max, the unit of M's reward error, in the data's own unit")
+    model_weight: Number = Field(1.0, ge=0, description="lambda, weight of the model's error on the data within beta")
+    model_gradient_norm: Number = Field(100.0, gt=0, description="global norm that M's gradient is clipped to")
+    value_scale: Number = Field(0.1, gt=0, description="V_max, the unit of M's reward error, in the data's own unit")
     reference: Literal["behavior", "file", "none"] = Field(
         "behavior", description="pi_ref: the cloned policy of the warm start, one from a file, or no comparison"
     )
     reference_file: Path | None = Field(None, description="weights of pi_ref, as `nn.weights.save` writes them")
     horizon: int = Field(5, ge=1, le=1000, description="H, steps between resets of the states inside M")
     capacity: int = Field(250_000, ge=1, description="pairs that D_model holds")
-    dynamics: EnsembleConfig = Field(ONE_MODEL, description="M's network and its fit before the game; its best member")
+    dynamics: GaussianConfig = Field(ONE_MODEL, description="M's network and its fit before the game; its best member")
+
+    @property
+    def walkers(self) -> int:
+        """Policies that walk inside M: pi, and pi_ref where there is one."""
+        return 1 if self.reference == "none" else 2
 
     @model_validator(mode="after")
     def _reference_is_there(self) -> "ARMORConfig":
@@ -63,13 +81,6 @@ class ARMORConfig(AdversarialConfig):
                 "the reference is the policy of the warm start, which has 0 steps; set warm_steps or reference"
             )
         return self
-
-
-class Walk(struct.PyTreeNode):
-    """States inside M that each walking policy has reached, block after block: S_pi, then S_ref."""
-
-    obs: Array  # [P * B, d]
-    alive: Array  # [P * B] bool
 
 
 class World(struct.PyTreeNode):
@@ -96,44 +107,33 @@ class ARMORBatch(NamedTuple):
     model: Transition | None  # B_m, [B], of which only (s, a) is read
 
 
-Sampler = Callable[[Params, Array, Key], Array]
-"""(weights, obs [B, d], key) -> actions [B, m]."""
+@dataclass(frozen=True)
+class ARMOR:
+    """The static half: the game, the network of pi_ref, its weights where a file gives them, and M's optimizer."""
+
+    config: ARMORConfig
+    game: Game
+    reference: GaussianActor
+    reference_weights: Params | None
+    world_optimizer: optax.GradientTransformation
+    problem: Problem
 
 
-def predict_one(world: Ensemble, obs: Array, action: Array) -> Gaussian:
-    """M's Gaussian of y = (r, s' - s): [B, d + 1]."""
-    mean, std = predict(world, obs, action)
-    return Gaussian(mean[0], std[0])
+def make(problem: Problem, config: ARMORConfig, steps: int) -> ARMOR:
+    """ARMOR for a run of `steps` gradient steps, those of the warm start included."""
+    game = adversarial.make(problem, config, steps)
+    reference, weights = game.agent.actor, None
+    if config.reference == "file":
+        reference, weights = load_reference(config, problem)
+    return ARMOR(config, game, reference, weights, world_optimizer(config, game.warm_steps), problem)
 
 
-def transition_error(gaussian: Gaussian, rows: Transition) -> Array:
-    """mean_b -log N(s'; s + mu, diag sigma^2), of Gaussians [B, d + 1] at `rows`."""
-    z = (targets(rows) - gaussian.mean)[..., 1:] / gaussian.std[..., 1:]
-    return (0.5 * jnp.square(z) + jnp.log(gaussian.std[..., 1:]) + 0.5 * math.log(2 * math.pi)).sum(axis=-1).mean()
-
-
-def reward_error(gaussian: Gaussian, rows: Transition) -> Array:
-    """mean_b (R_M - r)^2."""
-    return jnp.square(gaussian.mean[..., 0] - rows.reward).mean()
-
-
-def imagine(problem: Problem, gaussian: Gaussian, obs: Array, action: Array, noise: Array) -> Transition:
-    """D_M at (s, a): r = R_M, the mean, and s' = s + mu + sigma * noise [B, d], both with M's gradient."""
-    next_obs = obs + gaussian.mean[..., 1:] + gaussian.std[..., 1:] * noise
-    return Transition(obs, action, gaussian.mean[..., 0], 1.0 - problem.terminates(next_obs), next_obs)
-
-
-def advance(problem: Problem, world: Ensemble, walk: Walk, action: Array, noise: Array) -> tuple[Walk, Transition]:
-    """One step inside M of every walking state, and the rows that it made; a state that ended stays dead."""
-    rows = imagine(problem, predict_one(world, walk.obs, action), walk.obs, action, noise)
-    goes_on = (rows.discount > 0) & jnp.isfinite(rows.next_obs).all(axis=-1)
-    return Walk(rows.next_obs, walk.alive & goes_on), rows
-
-
-def restart(walk: Walk, obs: Array, due: Array) -> Walk:
-    """Where `due`, every policy walks again from the data states obs [B, d]."""
-    fresh = jnp.tile(obs, (walk.alive.shape[0] // obs.shape[0], 1))
-    return Walk(jnp.where(due, fresh, walk.obs), walk.alive | due)
+def world_optimizer(config: ARMORConfig, warm_steps: int) -> optax.GradientTransformation:
+    """M's: no step in the warm start, Adam at the fast rate after it, or none ever where M is fixed."""
+    rate = config.fast_lr if config.model == "adversarial" else 0.0
+    return optax.chain(
+        optax.clip_by_global_norm(config.model_gradient_norm), adversarial.restarted_adam(0.0, rate, warm_steps)
+    )
 
 
 def load_reference(config: ARMORConfig, problem: Problem) -> tuple[GaussianActor, Params]:
@@ -153,134 +153,186 @@ def load_reference(config: ARMORConfig, problem: Problem) -> tuple[GaussianActor
     return GaussianActor(hidden, problem.action_dim), jax.tree.map(jnp.asarray, weights)
 
 
-def sampler(module: GaussianActor) -> Sampler:
-    """a ~ pi(.|s) of a tanh-Gaussian module."""
+def draw_action(actor: GaussianActor, params: Params, obs: Array, key: Key) -> Array:
+    """a ~ pi(.|s) of a tanh-Gaussian network at obs [B, d]: [B, m]."""
+    action: Array = tanh_gaussian(*apply(actor, params, obs)).sample(seed=key)
+    return action
 
-    def draw(params: Params, obs: Array, key: Key) -> Array:
-        action: Array = tanh_gaussian(*apply(module, params, obs)).sample(seed=key)
-        return action
 
-    return draw
+def step_inside(armor: ARMOR, state: ARMORState, world: World, key: Key) -> World:
+    """Steps 7 and 8 of Algorithm 1: one step inside M for each policy; the pairs of living states are kept."""
+    mine, *others = jnp.split(world.walk.obs, armor.config.walkers)
+    actor = state.game.learner.actor.params
+    draws = [draw_action(armor.game.agent.actor, actor, mine, stream(key, "walk"))]
+    draws += [draw_action(armor.reference, state.reference, obs, stream(key, "walk_reference")) for obs in others]
+    actions, noise = jnp.concatenate(draws), jax.random.normal(stream(key, "walk_noise"), world.walk.obs.shape)
+    walk, rows = advance(armor.problem, world.model, world.walk, actions, noise)
+    # The slots depend on the actions, and so on the batch that moved the actor: otherwise that batch might be read
+    # after this write, for which XLA copies the whole ring at every step.
+    kept = world.walk.alive & jnp.isfinite(actions).all(axis=-1)
+    return world.replace(walk=walk, pairs=ring.push(world.pairs, rows, kept))
+
+
+def init_world(armor: ARMOR, ensemble: Ensemble, data: Data, key: Key) -> World:
+    """M as fitted, every policy at the same data states, and no pairs."""
+    config, problem = armor.config, armor.problem
+    model = ensemble.replace(weights=ensemble.weights.members(ensemble.elites[:1]), elites=jnp.zeros(1, jnp.int32))
+    obs = sample_rows(data.transitions, stream(key, "walk_starts"), config.batch_size).obs
+    return World(
+        model=model,
+        opt_state=armor.world_optimizer.init(model.weights.layers),
+        walk=Walk(jnp.tile(obs, (config.walkers, 1)), jnp.ones(config.walkers * config.batch_size, bool)),
+        pairs=ring.empty(config.capacity, problem.obs_dim, problem.action_dim),
+    )
+
+
+def init(armor: ARMOR, key: Key, data: Data, pretrained: Pretrained) -> ARMORState:
+    """Fresh players, the reference as it begins, and a world that one step of each policy was taken in."""
+    config = armor.config
+    starts = sample_starts(data, stream(key, "starts"), adversarial.STARTS) if config.reference == "none" else None
+    players = adversarial.init(armor.game, key, starts)
+    own = players.learner.actor.params if config.reference == "behavior" else None
+    reference = own if armor.reference_weights is None else armor.reference_weights
+    state = ARMORState(players, None, jax.tree.map(jnp.copy, reference))
+    if config.model == "off":
+        return state
+    return state.replace(
+        world=step_inside(armor, state, init_world(armor, pretrained["dynamics"].ensemble, data, key), key)
+    )
+
+
+def sample(armor: ARMOR, state: ARMORState, data: Data, key: Key) -> ARMORBatch:
+    """B_r from the data, B_m from D_model."""
+    count = armor.config.batch_size
+    real = sample_rows(data.transitions, key, count)
+    if state.world is None:
+        return ARMORBatch(real, None)
+    return ARMORBatch(real, ring.sample(state.world.pairs, stream(key, "model"), count))
+
+
+def pairs(batch: ARMORBatch) -> tuple[Array, Array]:
+    """X = B_r U B_m, the logged pairs (s, a) first: [2 B, d] and [2 B, m]; the logged ones alone without a model."""
+    real, model = batch
+    if model is None:
+        return real.obs, real.action
+    return jnp.concatenate([real.obs, model.obs]), jnp.concatenate([real.action, model.action])
+
+
+def model_error(armor: ARMOR, gaussian: Gaussian, real: Transition) -> tuple[Array, Metrics]:
+    """E_D(M) of Gaussians [B, d + 1] at the logged rows."""
+    metrics = {"model_nll": transition_error(gaussian, real), "reward_error": reward_error(gaussian, real)}
+    return metrics["model_nll"] + metrics["reward_error"] / armor.config.value_scale**2, metrics
+
+
+def tuples(
+    armor: ARMOR, state: ARMORState, layers: tuple[Layer, ...], batch: ARMORBatch, key: Key
+) -> tuple[Transition, Array, Metrics]:
+    """D_M at the pairs X and E_D(M), for M with the weights `layers`; the logged rows and 0 without a model."""
+    if state.world is None:
+        return batch.real, jnp.zeros(()), {}
+    obs, action = pairs(batch)
+    model, count = state.world.model, batch.real.reward.shape[0]
+    gaussian = predict_one(model.replace(weights=model.weights.with_layers(layers)), obs, action)
+    error, metrics = model_error(armor, Gaussian(gaussian.mean[:count], gaussian.std[:count]), batch.real)
+    noise = jax.random.normal(stream(key, "noise"), obs.shape)
+    return imagine(armor.problem, gaussian, obs, action, noise), error, metrics
+
+
+def pessimism(armor: ARMOR, state: ARMORState, batch: ARMORBatch, action: Array, key: Key) -> Pessimism:
+    """L of the policy's actions [2 B, m] at X, relative to those of the reference there."""
+    if armor.config.reference == "none":
+        return adversarial.absolute(armor.game, state.game, key)
+    obs, _ = pairs(batch)
+    if armor.config.model == "off":
+        return adversarial.against_reference(armor.game, obs, action, batch.real.action)
+    reference = draw_action(armor.reference, state.reference, obs, stream(key, "reference"))
+    return adversarial.against_reference(armor.game, obs, action, reference)
+
+
+def adversary_loss(
+    armor: ARMOR,
+    critic: Params,
+    layers: tuple[Layer, ...],
+    state: ARMORState,
+    batch: ARMORBatch,
+    pessimism: Pessimism,
+    key: Key,
+) -> tuple[Array, Metrics]:
+    """l_adv summed over the critics, (4): the game's loss on M's tuples with lambda E_D(M) beside the Bellman error.
+
+    The gradient flows into the critics and into M's `layers`.
+    """
+    agent, actor = armor.game.agent, state.game.learner.actor.params
+    rows, error, model_metrics = tuples(armor, state, layers, batch, key)
+    next_action, _ = sac.sample_action(agent, actor, rows.next_obs, stream(key, "next_action"))
+    next_action, weighted = jax.lax.stop_gradient(next_action), armor.config.model_weight * error
+    loss, metrics = adversarial.adversary_loss(armor.game, critic, state.game, rows, next_action, pessimism, weighted)
+    return loss, metrics | model_metrics | {"model_reward": rows.reward.mean()}
+
+
+def update_adversary(
+    armor: ARMOR, state: ARMORState, batch: ARMORBatch, action: Array, key: Key
+) -> tuple[ARMORState, Metrics]:
+    """Step 5: one simultaneous step of the critics and of M against the policy's actions [2 B, m] at X."""
+    critic, world = state.game.learner.critic.params, state.world
+    layers = () if world is None else world.model.weights.layers
+    grads, metrics = jax.grad(adversary_loss, argnums=(1, 2), has_aux=True)(
+        armor, critic, layers, state, batch, pessimism(armor, state, batch, action, key), key
+    )
+    world = None if world is None else update_model(armor, world, grads[1])
+    return state.replace(game=adversarial.update_critic(armor.game, state.game, grads[0]), world=world), metrics
+
+
+def update_model(armor: ARMOR, world: World, grads: tuple[Layer, ...]) -> World:
+    """One step of M's layers; the bounds of its log-variance keep their fitted values."""
+    weights = world.model.weights
+    updates, opt_state = armor.world_optimizer.update(grads, world.opt_state, weights.layers)
+    weights = weights.with_layers(optax.apply_updates(weights.layers, updates))
+    return world.replace(model=world.model.replace(weights=weights), opt_state=opt_state)
+
+
+def update_reference(armor: ARMOR, state: ARMORState) -> ARMORState:
+    """pi_ref <- pi up to the last step of the warm start, and never again."""
+    if armor.config.reference != "behavior":
+        return state
+    cloning, actor = state.game.step <= armor.game.warm_steps, state.game.learner.actor.params
+    return state.replace(reference=jax.tree.map(partial(jnp.where, cloning), actor, state.reference))
+
+
+def update_walk(armor: ARMOR, state: ARMORState, obs: Array, key: Key) -> ARMORState:
+    """Steps 7 and 8 where there is a world: all walk on, at every H-th step from the logged states obs [B, d] again."""
+    if state.world is None:
+        return state
+    walk = restart(state.world.walk, obs, state.game.step % armor.config.horizon == 0)
+    return state.replace(world=step_inside(armor, state, state.world.replace(walk=walk), key))
+
+
+def update(armor: ARMOR, state: ARMORState, batch: ARMORBatch, key: Key) -> tuple[ARMORState, Metrics]:
+    """Critics and M, temperature and actor, targets; then the reference, and one step of every walk."""
+    (obs, _), game, action_key = pairs(batch), armor.game, stream(key, "action")
+    action, log_prob = sac.sample_action(game.agent, state.game.learner.actor.params, obs, action_key)
+    state, metrics = update_adversary(armor, state, batch, action, key)
+    players, actor_metrics = adversarial.update_actor(
+        game, state.game, obs, batch.real.action, log_prob.mean(), action_key
+    )
+    state = update_reference(armor, state.replace(game=adversarial.finish_step(game, players)))
+    return update_walk(armor, state, batch.real.obs, key), metrics | actor_metrics
+
+
+def act(armor: ARMOR, state: ARMORState, obs: Array, key: Key, deterministic: bool) -> Array:
+    """The actor's action."""
+    return sac.act(armor.game.agent, state.game.learner.actor.params, obs, key, deterministic)
 
 
 def build(problem: Problem, config: ARMORConfig, steps: int) -> Algorithm:
     """ARMOR for a run of `steps` gradient steps, those of the warm start included."""
-    game = adversarial.make(problem, config, steps)
-    given = load_reference(config, problem) if config.reference == "file" else None
-    policy = sampler(game.agent.actor)
-    reference_policy = sampler(given[0]) if given else policy
-    walkers = 1 if config.reference == "none" else 2
-    rate = config.fast_lr if config.model == "adversarial" else 0.0
-    world_optimizer = optax.chain(
-        optax.clip_by_global_norm(config.model_gradient_norm), restarted_adam(0.0, rate, game.warm_steps)
-    )
-
-    def step_inside(state: ARMORState, world: World, key: Key) -> World:
-        """Steps 7 and 8 of Algorithm 1: one step inside M for each policy; the pairs of living states are kept."""
-        mine, *others = jnp.split(world.walk.obs, walkers)
-        drawn = [policy(state.game.learner.actor.params, mine, stream(key, "walk"))]
-        drawn += [reference_policy(state.reference, obs, stream(key, "walk_reference")) for obs in others]
-        actions, noise = jnp.concatenate(drawn), jax.random.normal(stream(key, "walk_noise"), world.walk.obs.shape)
-        walk, rows = advance(problem, world.model, world.walk, actions, noise)
-        # The slots depend on the actions, and so on the batch that moved the actor: otherwise that batch might be read
-        # after this write, for which XLA copies the whole ring at every step.
-        kept = world.walk.alive & jnp.isfinite(actions).all(axis=-1)
-        return world.replace(walk=walk, pairs=ring.push(world.pairs, rows, kept))
-
-    def init_world(ensemble: Ensemble, data: Data, key: Key) -> World:
-        model = ensemble.replace(weights=members(ensemble.weights, ensemble.elites[:1]), elites=jnp.zeros(1, jnp.int32))
-        obs = sample_rows(data.transitions, stream(key, "walk_starts"), config.batch_size).obs
-        return World(
-            model=model,
-            opt_state=world_optimizer.init(model.weights.layers),
-            walk=Walk(jnp.tile(obs, (walkers, 1)), jnp.ones(walkers * config.batch_size, bool)),
-            pairs=ring.empty(config.capacity, problem.obs_dim, problem.action_dim),
-        )
-
-    def init(key: Key, data: Data, ensemble: Ensemble | None) -> ARMORState:
-        absolute = config.reference == "none"
-        starts = sample_starts(data, stream(key, "starts"), adversarial.STARTS) if absolute else None
-        played = adversarial.init(game, key, starts)
-        reference = {"behavior": played.learner.actor.params, "file": given[1] if given else None, "none": None}
-        state = ARMORState(played, None, jax.tree.map(jnp.copy, reference[config.reference]))
-        if config.model == "off":
-            return state
-        assert ensemble is not None, "ARMOR needs a fitted model"
-        return state.replace(world=step_inside(state, init_world(ensemble, data, key), key))
-
-    def sample(state: ARMORState, data: Data, key: Key) -> ARMORBatch:
-        real = sample_rows(data.transitions, key, config.batch_size)
-        if state.world is None:
-            return ARMORBatch(real, None)
-        return ARMORBatch(real, ring.sample(state.world.pairs, stream(key, "model"), config.batch_size))
-
-    def tuples(
-        model: Ensemble, layers: tuple[Layer, ...], obs: Array, action: Array, real: Transition, key: Key
-    ) -> tuple[Transition, Array, Metrics]:
-        """D_M at the pairs (s, a), the logged ones first, and E_D(M)."""
-        gaussian = predict_one(model.replace(weights=model.weights._replace(layers=layers)), obs, action)
-        logged = Gaussian(gaussian.mean[: config.batch_size], gaussian.std[: config.batch_size])
-        metrics = {"model_nll": transition_error(logged, real), "reward_error": reward_error(logged, real)}
-        error = metrics["model_nll"] + metrics["reward_error"] / config.value_scale**2
-        rows = imagine(problem, gaussian, obs, action, jax.random.normal(stream(key, "noise"), obs.shape))
-        return rows, error, metrics
-
-    def pessimism(state: ARMORState, obs: Array, action: Array, logged: Array, key: Key) -> Pessimism:
-        if config.reference == "none":
-            return adversarial.absolute(game, state.game, key)
-        if config.model == "off":
-            return adversarial.against_reference(game, obs, action, logged)
-        reference = reference_policy(state.reference, obs, stream(key, "reference"))
-        return adversarial.against_reference(game, obs, action, reference)
-
-    def update(state: ARMORState, batch: ARMORBatch, key: Key) -> tuple[ARMORState, Metrics]:
-        played, actor, action_key = state.game, state.game.learner.actor.params, stream(key, "action")
-        (real, model), world = batch, state.world
-        obs, pair_action = real.obs, real.action
-        if model is not None:
-            obs, pair_action = jnp.concatenate([obs, model.obs]), jnp.concatenate([pair_action, model.action])
-        action, log_prob = sac.sample_action(game.agent, actor, obs, action_key)
-        measure = pessimism(state, obs, action, real.action, key)
-
-        def loss(critic: Params, layers: tuple[Layer, ...]) -> tuple[Array, Metrics]:
-            logged: tuple[Transition, Array, Metrics] = real, jnp.zeros(()), {}
-            made = logged if world is None else tuples(world.model, layers, obs, pair_action, real, key)
-            rows, error, model_metrics = made
-            next_action, _ = sac.sample_action(game.agent, actor, rows.next_obs, stream(key, "next_action"))
-            next_action, weighted = jax.lax.stop_gradient(next_action), config.model_weight * error
-            total, metrics = adversarial.adversary_loss(game, critic, played, rows, next_action, measure, weighted)
-            return total, metrics | model_metrics | {"model_reward": rows.reward.mean()}
-
-        layers = world.model.weights.layers if world is not None else ()
-        grads, metrics = jax.grad(loss, argnums=(0, 1), has_aux=True)(played.learner.critic.params, layers)
-        played = adversarial.update_critic(game, played, grads[0])
-        played, actor_metrics = adversarial.update_actor(game, played, obs, real.action, log_prob.mean(), action_key)
-        moved = update_reference(game, config, state.replace(game=adversarial.finish_step(game, played)))
-        if world is not None:
-            walk = restart(world.walk, real.obs, moved.game.step % config.horizon == 0)
-            world = update_model(world.replace(walk=walk), grads[1])
-            moved = moved.replace(world=step_inside(moved, world, key))
-        return moved, metrics | actor_metrics
-
-    def update_model(world: World, grads: tuple[Layer, ...]) -> World:
-        weights = world.model.weights
-        updates, opt_state = world_optimizer.update(grads, world.opt_state, weights.layers)
-        weights = weights._replace(layers=optax.apply_updates(weights.layers, updates))
-        return world.replace(model=world.model.replace(weights=weights), opt_state=opt_state)
-
-    def act(state: ARMORState, obs: Array, key: Key, deterministic: bool) -> Array:
-        return sac.act(game.agent, state.game.learner.actor.params, obs, key, deterministic)
-
-    return Algorithm(init, sample, update, act)
+    armor = make(problem, config, steps)
+    return Algorithm(partial(init, armor), partial(sample, armor), partial(update, armor), partial(act, armor))
 
 
-def update_reference(game: Game, config: ARMORConfig, state: ARMORState) -> ARMORState:
-    """pi_ref <- pi up to the last step of the warm start, and never again."""
-    if config.reference != "behavior":
-        return state
-    cloning, actor = state.game.step <= game.warm_steps, state.game.learner.actor.params
-    follow: Callable[..., Any] = lambda new, old: jnp.where(cloning, new, old)  # noqa: E731
-    return state.replace(reference=jax.tree.map(follow, actor, state.reference))
+def pretraining(problem: Problem, config: ARMORConfig, steps: int) -> Mapping[str, Pretraining]:
+    """M, unless the model is off."""
+    return {} if config.model == "off" else branched.dynamics(problem, config, steps)
 
 
 DEFINITION = Definition(
@@ -291,7 +343,7 @@ DEFINITION = Definition(
     "L = E[f(s,pi) - f(s,pi_ref)]",
     config=ARMORConfig,
     build=build,
-    ensemble=lambda config: None if config.model == "off" else config.dynamics,
+    pretraining=pretraining,
     deviations=(
         "There is no public code; what Algorithm 1 leaves open follows ATAC's code (rates, networks, projection, "
         "entropy floor, warm start) or is our choice and marked so in the presets.",

@@ -5,17 +5,21 @@
 With `best_share` below 1 only the episodes that returned most are cloned (%BC of Chen et al. 2021, arXiv 2106.01345).
 """
 
+import math
+from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
+import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 from pydantic import Field
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition
-from offline_mbrl.config import Config
-from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained
+from offline_mbrl.config import Config, Number
 from offline_mbrl.keys import indices
 from offline_mbrl.nn.networks import (
     DeterministicActor,
@@ -36,7 +40,7 @@ class BCConfig(Config):
     policy: Literal["deterministic", "gaussian"] = Field("deterministic", description="form of the policy and its loss")
     best_share: float = Field(1.0, gt=0, le=1, description="share of rows cloned, those of the best episodes first")
     hidden: tuple[int, ...] = Field((256, 256), description="widths of the hidden layers")
-    learning_rate: float = Field(3e-4, gt=0, description="Adam rate")
+    learning_rate: Number = Field(3e-4, gt=0, description="Adam rate")
     batch_size: int = Field(256, ge=1, description="rows of one gradient step")
 
 
@@ -47,8 +51,43 @@ class BCState(struct.PyTreeNode):
     chosen: Array  # [k] the rows that are cloned
 
 
+@dataclass(frozen=True)
+class BC:
+    """The static half: the policy's network and its optimizer."""
+
+    config: BCConfig
+    actor: nn.Module
+    optimizer: optax.GradientTransformation
+    problem: Problem
+
+
+def make(problem: Problem, config: BCConfig) -> BC:
+    """The network that `policy` names."""
+    network = GaussianActor if config.policy == "gaussian" else DeterministicActor
+    return BC(config, network(config.hidden, problem.action_dim), optax.adam(config.learning_rate), problem)
+
+
+def best_rows(episode_return: Array, share: float) -> Array:
+    """The ceil(share * n) rows whose episodes returned most; rows of one episode stay together."""
+    count = math.ceil(share * episode_return.shape[0])
+    return jnp.argsort(-episode_return, stable=True)[:count].astype(jnp.int32)
+
+
+def init(bc: BC, key: Key, data: Data, pretrained: Pretrained) -> BCState:
+    """A fresh policy, and the rows that it will imitate."""
+    params = init_params(bc.actor, key, bc.problem.obs_dim)
+    return BCState(TrainState.create(params, bc.optimizer), best_rows(data.episode_return, bc.config.best_share))
+
+
+def sample(bc: BC, state: BCState, data: Data, key: Key) -> Transition:
+    """Rows among the chosen ones, uniform with replacement."""
+    index = state.chosen[indices(key, bc.config.batch_size, state.chosen.shape[0])]
+    return jax.tree.map(lambda leaf: leaf[index], data.transitions)
+
+
 def squared_error(prediction: Array, action: Array) -> Array:
     """mean over rows and dimensions of (prediction - action)^2."""
+    chex.assert_equal_shape((prediction, action))
     return jnp.square(prediction - action).mean()
 
 
@@ -57,45 +96,34 @@ def negative_log_likelihood(mean: Array, log_std: Array, action: Array) -> Array
     return -action_log_prob(mean, log_std, action).mean()
 
 
-def best_rows(episode_return: Array, share: float) -> Array:
-    """The ceil(share * n) rows whose episodes returned most; rows of one episode stay together."""
-    count = -int(-share * episode_return.shape[0] // 1)
-    return jnp.argsort(-episode_return, stable=True)[:count].astype(jnp.int32)
+def actor_loss(bc: BC, actor: Params, batch: Transition) -> Array:
+    """The squared error of a deterministic policy, the negative log-likelihood of a Gaussian one."""
+    output = apply(bc.actor, actor, batch.obs)
+    if bc.config.policy == "deterministic":
+        return squared_error(output, batch.action)
+    mean, log_std = output
+    return negative_log_likelihood(mean, log_std, batch.action)
+
+
+def update(bc: BC, state: BCState, batch: Transition, key: Key) -> tuple[BCState, Metrics]:
+    """One step of the policy."""
+    loss, grads = jax.value_and_grad(actor_loss, argnums=1)(bc, state.actor.params, batch)
+    return state.replace(actor=state.actor.step(grads, bc.optimizer)), {"actor_loss": loss}
+
+
+def act(bc: BC, state: BCState, obs: Array, key: Key, deterministic: bool) -> Array:
+    """The policy's action, tanh(mean) or a sample of a Gaussian one."""
+    output = apply(bc.actor, state.actor.params, obs)
+    if bc.config.policy == "deterministic":
+        return output
+    mean, log_std = output
+    return jnp.tanh(mean) if deterministic else tanh_gaussian(mean, log_std).sample(seed=key)
 
 
 def build(problem: Problem, config: BCConfig, steps: int) -> Algorithm:
     """BC's functions; the number of steps changes nothing."""
-    gaussian = config.policy == "gaussian"
-    module = (GaussianActor if gaussian else DeterministicActor)(config.hidden, problem.action_dim)
-    optimizer = optax.adam(config.learning_rate)
-
-    def init(key: Key, data: Data, ensemble: Ensemble | None) -> BCState:
-        params = init_params(module, key, problem.obs_dim)
-        return BCState(TrainState.create(params, optimizer), best_rows(data.episode_return, config.best_share))
-
-    def sample(state: BCState, data: Data, key: Key) -> Transition:
-        index = state.chosen[indices(key, config.batch_size, state.chosen.shape[0])]
-        return jax.tree.map(lambda leaf: leaf[index], data.transitions)
-
-    def loss(params: Params, batch: Transition) -> Array:
-        output = apply(module, params, batch.obs)
-        if not gaussian:
-            return squared_error(output, batch.action)
-        mean, log_std = output
-        return negative_log_likelihood(mean, log_std, batch.action)
-
-    def update(state: BCState, batch: Transition, key: Key) -> tuple[BCState, Metrics]:
-        value, grads = jax.value_and_grad(loss)(state.actor.params, batch)
-        return state.replace(actor=state.actor.step(grads, optimizer)), {"actor_loss": value}
-
-    def act(state: BCState, obs: Array, key: Key, deterministic: bool) -> Array:
-        output = apply(module, state.actor.params, obs)
-        if not gaussian:
-            return output
-        mean, log_std = output
-        return jnp.tanh(mean) if deterministic else tanh_gaussian(mean, log_std).sample(seed=key)
-
-    return Algorithm(init, sample, update, act)
+    bc = make(problem, config)
+    return Algorithm(partial(init, bc), partial(sample, bc), partial(update, bc), partial(act, bc))
 
 
 DEFINITION = Definition(
@@ -105,5 +133,8 @@ DEFINITION = Definition(
     equation="min_pi mean (pi(s) - a)^2   or   max_pi mean log pi(a|s)",
     config=BCConfig,
     build=build,
-    deviations=("%BC keeps a share of the rows, those of the best episodes first, and not a share of the episodes.",),
+    deviations=(
+        "%BC keeps a share of the rows, those of the best episodes first, and not a share of the episodes: the number "
+        "of rows is then fixed, and the last episode may be cut.",
+    ),
 )

@@ -8,6 +8,7 @@ with d_f a share f of data rows and 1 - f of imagined ones. No reward is penaliz
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import jax
@@ -15,12 +16,12 @@ import jax.numpy as jnp
 from flax import struct
 from pydantic import Field
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained
 from offline_mbrl.algorithms.parts import branched, conservative, sac
 from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState
 from offline_mbrl.algorithms.parts.conservative import ConservativeConfig, Proposals
 from offline_mbrl.algorithms.parts.sac import SAC
-from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.config import Number
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import Params
@@ -32,7 +33,7 @@ class COMBOConfig(ConservativeConfig, BranchedConfig):
     """Branched rollouts, the conservative term, and where and with which actions it is measured."""
 
     hidden: tuple[int, ...] = Field((256, 256, 256), description="widths of the actor's and critics' hidden layers")
-    temperature_max: float | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
+    temperature_max: Number | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
     entropy_in_target: bool = Field(False, description="subtract alpha log pi in the Bellman target")
     real_ratio: float = Field(0.5, ge=0, le=1, description="f, share of data rows in a batch, rounded down")
     rho: Literal["mixed", "model"] = Field("mixed", description="states pushed down: the whole batch or imagined rows")
@@ -90,7 +91,7 @@ def propose(
 
 def pushed_rows(config: COMBOConfig, batch: Transition) -> Transition:
     """The rows whose states are rho's: all of a batch, or those after its data rows."""
-    return batch if config.rho == "mixed" else jax.tree.map(lambda leaf: leaf[config.real_rows :], batch)
+    return batch if config.rho == "mixed" else branched.model_rows(config, batch)
 
 
 def check(config: COMBOConfig) -> None:
@@ -101,37 +102,44 @@ def check(config: COMBOConfig) -> None:
         raise UserError("combo with rho=model needs imagined rows in a batch: lower real_ratio")
 
 
+def init(config: COMBOConfig, agent: SAC, key: Key, data: Data, pretrained: Pretrained) -> COMBOState:
+    """A branched actor-critic, w = 1, and where it is asked for a copy of the actor."""
+    start = branched.init(config, agent, key, data, pretrained)
+    earlier = Previous(jax.tree.map(jnp.copy, start.learner.actor.params), jnp.zeros((), jnp.int32))
+    return branched.extend(
+        COMBOState,
+        start,
+        log_weight=conservative.init_weight(config),
+        previous=None if config.prior == "uniform" else earlier,
+    )
+
+
+def update(
+    config: COMBOConfig, agent: SAC, state: COMBOState, batch: Transition, key: Key
+) -> tuple[COMBOState, Metrics]:
+    """Actor and temperature, then the critics with the conservative term, then the targets."""
+    previous = state.previous and remember(state.previous, state.learner.actor.params, config.prior_lag)
+    learner, actor_metrics = sac.update_actor(agent, state.learner, batch.obs, stream(key, "actor"))
+    target = sac.bellman_target(agent, learner, batch, stream(key, "target"))
+    rows, earlier = pushed_rows(config, batch), previous and previous.actor
+    proposals = propose(config, agent, learner.actor.params, earlier, rows, stream(key, "proposals"))
+    learner, log_weight, critic_metrics = conservative.update_critic(
+        config, agent, learner, state.log_weight, batch, target, proposals, config.real_rows
+    )
+    learner = sac.update_target(agent, learner)
+    state = state.replace(learner=learner, log_weight=log_weight, previous=previous)
+    return state, critic_metrics | actor_metrics
+
+
 def build(problem: Problem, config: COMBOConfig, steps: int) -> Algorithm:
     """COMBO's functions for a run of `steps` gradient steps; `UserError` where the term would have no rows."""
     check(config)
     agent = sac.make(problem, config, steps)
-    base = branched.build(problem, config, steps)
-
-    def init(key: Key, data: Data, ensemble: Ensemble | None) -> COMBOState:
-        start: BranchedState = base.init(key, data, ensemble)
-        copied = jax.tree.map(jnp.copy, start.learner.actor.params)
-        return COMBOState(
-            learner=start.learner,
-            ensemble=start.ensemble,
-            imagined=start.imagined,
-            log_weight=conservative.init_weight(config),
-            previous=None if config.prior == "uniform" else Previous(copied, jnp.zeros((), jnp.int32)),
-        )
-
-    def update(state: COMBOState, batch: Transition, key: Key) -> tuple[COMBOState, Metrics]:
-        previous = state.previous and remember(state.previous, state.learner.actor.params, config.prior_lag)
-        learner, actor_metrics = sac.update_actor(agent, state.learner, batch.obs, stream(key, "actor"))
-        target = sac.bellman_target(agent, learner, batch, stream(key, "target"))
-        rows, earlier = pushed_rows(config, batch), previous and previous.actor
-        proposals = propose(config, agent, learner.actor.params, earlier, rows, stream(key, "proposals"))
-        learner, log_weight, critic_metrics = conservative.update_critic(
-            config, agent, learner, state.log_weight, batch, target, proposals, config.real_rows
-        )
-        learner = sac.update_target(agent, learner)
-        moved = state.replace(learner=learner, log_weight=log_weight, previous=previous)
-        return moved, critic_metrics | actor_metrics
-
-    return replace(base, init=init, update=update)
+    return replace(
+        branched.build(problem, config, steps),
+        init=partial(init, config, agent),
+        update=partial(update, config, agent),
+    )
 
 
 DEFINITION = Definition(
@@ -141,7 +149,7 @@ DEFINITION = Definition(
     equation="min_Q mean_{d_f} (Q - y)^2 + beta { E_rho log sum_a exp Q(s,a) - E_D Q(s,a) };  SAC's actor",
     config=COMBOConfig,
     build=build,
-    ensemble=lambda config: config.dynamics,
+    pretraining=branched.dynamics,
     deviations=(
         "No official code is public; the step is OfflineRL-Kit's, with the log-sum-exp over all 30 proposals of a "
         "state as in the official CQL code. The preset `kit` runs over 3, with which its table was made.",

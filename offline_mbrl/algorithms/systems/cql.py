@@ -7,15 +7,19 @@ SAC on the data whose critics also pay for valuing the policy's and random actio
 Over a first share of the run the actor clones the data: alpha log pi(a|s) - log pi(a_data|s).
 """
 
+from dataclasses import dataclass
+from functools import partial
+
+import chex
 import jax.numpy as jnp
 from flax import struct
 from pydantic import Field
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition, sample_rows
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows
 from offline_mbrl.algorithms.parts import conservative, sac
 from offline_mbrl.algorithms.parts.conservative import ConservativeConfig, Proposals
 from offline_mbrl.algorithms.parts.sac import SAC, SACConfig, SACState
-from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.config import Number
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import Params, action_log_prob, tanh_gaussian
 from offline_mbrl.nn.train_state import TrainState
@@ -27,7 +31,7 @@ class CQLConfig(ConservativeConfig, SACConfig):
 
     hidden: tuple[int, ...] = Field((256, 256, 256), description="widths of the actor's and critics' hidden layers")
     actor_lr_decay: bool = Field(False, description="cosine decay of the actor's rate to 0 over the run")
-    temperature_max: float | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
+    temperature_max: Number | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
     entropy_in_target: bool = Field(False, description="subtract alpha log pi in the Bellman target")
     warm_start: float = Field(0.04, ge=0, le=1, description="share of the run in which the actor clones the data")
 
@@ -40,18 +44,52 @@ class CQLState(struct.PyTreeNode):
     step: Array  # int32, gradient steps taken
 
 
+@dataclass(frozen=True)
+class CQL:
+    """The static half: an actor-critic, the term's settings, and the gradient steps of the warm start."""
+
+    config: CQLConfig
+    agent: SAC
+    warm_steps: int
+
+
+def make(problem: Problem, config: CQLConfig, steps: int) -> CQL:
+    """CQL for a run of `steps` gradient steps."""
+    return CQL(config, sac.make(problem, config, steps), int(config.warm_start * steps))
+
+
+def init(cql: CQL, key: Key, data: Data, pretrained: Pretrained) -> CQLState:
+    """A fresh actor-critic, w = 1 and no step taken."""
+    return CQLState(sac.init(cql.agent, key), conservative.init_weight(cql.config), jnp.zeros((), jnp.int32))
+
+
+def sample(cql: CQL, state: CQLState, data: Data, key: Key) -> Transition:
+    """Rows of the data."""
+    return sample_rows(data.transitions, key, cql.config.batch_size)
+
+
 def warm_actor_loss(
-    agent: SAC, actor: Params, state: SACState, batch: Transition, cloning: Array, key: Key
+    agent: SAC, actor: Params, state: SACState, obs: Array, key: Key, *, logged: Array, cloning: Array
 ) -> tuple[Array, Array]:
     """mean_b [ alpha log pi(a|s) - log pi(a_b|s) ] while `cloning`, SAC's loss after; also mean log pi.
 
     Both are computed and one is chosen: a branch on the step would run both under `vmap` too, and the likelihood costs
     nothing beside the critics.
+
+    Args:
+      agent: the actor-critic.
+      actor: weights that the gradient is taken of.
+      state: critics and alpha.
+      obs: [B, d].
+      key: of a.
+      logged: [B, m] the data's actions a_b at obs.
+      cloning: bool scalar.
     """
-    mean, log_std = sac.policy_parameters(agent, actor, batch.obs)
+    mean, log_std = sac.policy_parameters(agent, actor, obs)
     action, log_prob = tanh_gaussian(mean, log_std).sample_and_log_prob(seed=key)
-    value = sac.q_values(agent, state.critic.params, batch.obs, action).min(axis=0)
-    likelihood = action_log_prob(mean, log_std, batch.action)
+    value = sac.q_values(agent, state.critic.params, obs, action).min(axis=0)
+    likelihood = action_log_prob(mean, log_std, logged)
+    chex.assert_equal_shape((value, likelihood, log_prob))
     gain = jnp.where(cloning, likelihood, value)
     return (sac.alpha(agent, state) * log_prob - gain).mean(), log_prob.mean()
 
@@ -67,38 +105,42 @@ def propose(config: CQLConfig, agent: SAC, actor: Params, batch: Transition, key
     )
 
 
+def update_actor(cql: CQL, state: CQLState, batch: Transition, key: Key) -> tuple[CQLState, Metrics]:
+    """One step of the actor, a cloning one in the warm start, and one of the temperature."""
+    warm = partial(warm_actor_loss, logged=batch.action, cloning=state.step < cql.warm_steps)
+    loss = warm if cql.warm_steps else sac.actor_loss
+    learner, metrics = sac.update_actor(cql.agent, state.learner, batch.obs, key, loss)
+    return state.replace(learner=learner), metrics
+
+
+def update_critic(cql: CQL, state: CQLState, batch: Transition, key: Key) -> tuple[CQLState, Metrics]:
+    """One step of the critics on the new actor's targets and proposals, and one of log w where it is learned."""
+    config, agent, learner = cql.config, cql.agent, state.learner
+    target = sac.bellman_target(agent, learner, batch, stream(key, "target"))
+    proposals = propose(config, agent, learner.actor.params, batch, stream(key, "proposals"))
+    learner, log_weight, metrics = conservative.update_critic(
+        config, agent, learner, state.log_weight, batch, target, proposals, config.batch_size
+    )
+    return state.replace(learner=learner, log_weight=log_weight), metrics
+
+
+def update(cql: CQL, state: CQLState, batch: Transition, key: Key) -> tuple[CQLState, Metrics]:
+    """Actor and temperature, then critics, then targets."""
+    state, actor_metrics = update_actor(cql, state, batch, stream(key, "actor"))
+    state, critic_metrics = update_critic(cql, state, batch, key)
+    learner = sac.update_target(cql.agent, state.learner)
+    return state.replace(learner=learner, step=state.step + 1), critic_metrics | actor_metrics
+
+
+def act(cql: CQL, state: CQLState, obs: Array, key: Key, deterministic: bool) -> Array:
+    """The actor's action."""
+    return sac.act(cql.agent, state.learner.actor.params, obs, key, deterministic)
+
+
 def build(problem: Problem, config: CQLConfig, steps: int) -> Algorithm:
     """CQL's functions for a run of `steps` gradient steps."""
-    agent = sac.make(problem, config, steps)
-    warm_steps = int(config.warm_start * steps)
-
-    def init(key: Key, data: Data, ensemble: Ensemble | None) -> CQLState:
-        return CQLState(sac.init(agent, key), conservative.init_weight(config), jnp.zeros((), jnp.int32))
-
-    def sample(state: CQLState, data: Data, key: Key) -> Transition:
-        return sample_rows(data.transitions, key, config.batch_size)
-
-    def update_actor(state: CQLState, batch: Transition, key: Key) -> tuple[SACState, Metrics]:
-        if not warm_steps:
-            return sac.update_actor(agent, state.learner, batch.obs, key)
-        cloning = state.step < warm_steps
-        loss = lambda agent, actor, learner, obs, key: warm_actor_loss(agent, actor, learner, batch, cloning, key)  # noqa: E731
-        return sac.update_actor(agent, state.learner, batch.obs, key, loss)
-
-    def update(state: CQLState, batch: Transition, key: Key) -> tuple[CQLState, Metrics]:
-        learner, actor_metrics = update_actor(state, batch, stream(key, "actor"))
-        target = sac.bellman_target(agent, learner, batch, stream(key, "target"))
-        proposals = propose(config, agent, learner.actor.params, batch, stream(key, "proposals"))
-        learner, log_weight, critic_metrics = conservative.update_critic(
-            config, agent, learner, state.log_weight, batch, target, proposals, config.batch_size
-        )
-        moved = CQLState(sac.update_target(agent, learner), log_weight, state.step + 1)
-        return moved, critic_metrics | actor_metrics
-
-    def act(state: CQLState, obs: Array, key: Key, deterministic: bool) -> Array:
-        return sac.act(agent, state.learner.actor.params, obs, key, deterministic)
-
-    return Algorithm(init, sample, update, act)
+    cql = make(problem, config, steps)
+    return Algorithm(partial(init, cql), partial(sample, cql), partial(update, cql), partial(act, cql))
 
 
 DEFINITION = Definition(

@@ -6,35 +6,36 @@ the rewards of the data and of the model rollouts alike, and soft actor-critic d
     y = rhat + gamma discount clip( min_k Qbar_k(s', a') - alpha log pi(a'|s'), r_min/(1 - gamma), r_max/(1 - gamma) )
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
-from flax import struct
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition
-from offline_mbrl.algorithms.parts import branched, sac
-from offline_mbrl.algorithms.parts.branched import BranchedConfig
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained
+from offline_mbrl.algorithms.parts import branched, reward_model, sac
+from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState
 from offline_mbrl.algorithms.parts.reward_model import (
     RewardConfig,
     RewardEnsemble,
     RewardRange,
-    fit_reward,
     predict_reward,
     relabel,
 )
 from offline_mbrl.algorithms.parts.sac import SAC, SACState
-from offline_mbrl.dynamics import ring
-from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig
-from offline_mbrl.dynamics.ring import Ring
-from offline_mbrl.dynamics.rollout import Model, ModelStep, ensemble_model, flatten
+from offline_mbrl.config import Number
+from offline_mbrl.dynamics.config import EnsembleConfig
+from offline_mbrl.dynamics.models.gaussian import GaussianConfig
+from offline_mbrl.dynamics.rollout import Model, ModelStep, ensemble_model
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import GaussianActor, Params, critic_ensemble, tanh_gaussian
+from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
 
-class TransitionConfig(EnsembleConfig):
+class TransitionConfig(GaussianConfig):
     """The official code's transition model, as far as the shared fit goes: log-std within [-5, 0.25], weighted by 1."""
 
     weight_decay: tuple[float, ...] = Field((5e-5,) * 5, description="coupled L2 of each layer's weights")
@@ -57,26 +58,23 @@ class CROPConfig(BranchedConfig):
     bound_target: bool = Field(True, description="clip the next value to what rewards of the data's range can sum to")
     critic_updates: int = Field(2, ge=1, description="critic steps, each on its own rows, for one of the actor")
     critic_hidden: tuple[int, ...] = Field((256, 256), description="widths of the critics' hidden layers")
-    action_l2: float = Field(1e-3, ge=0, description="weight of the mean squared pre-squash mean in the actor's loss")
-    log_std_l2: float = Field(1e-3, ge=0, description="weight of the mean squared log-std in the actor's loss")
+    action_l2: Number = Field(1e-3, ge=0, description="weight of the mean squared pre-squash mean in the actor's loss")
+    log_std_l2: Number = Field(1e-3, ge=0, description="weight of the mean squared log-std in the actor's loss")
     log_std_bounds: tuple[float, float] = Field((-25.0, 10.0), description="clamp of the actor's log-std")
     batch_size: int = Field(512, ge=1, description="rows of one critic step, data and model together")
     real_ratio: float = Field(0.5, ge=0, le=1, description="share of data rows in a batch, rounded down")
     actor_lr_decay: bool = Field(False, description="cosine decay of the actor's rate to 0 over the run")
-    temperature_max: float | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
-    dynamics: TransitionConfig = Field(
+    temperature_max: Number | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
+    dynamics: SerializeAsAny[EnsembleConfig] = Field(
         TransitionConfig(), description="the dynamics ensemble; its reward output is not used"
     )
 
 
-class CROPState(struct.PyTreeNode):
-    """The actor-critic, its world, and the rewards it is trained with."""
+class CROPState(BranchedState):
+    """A branched actor-critic's state, and the rewards it is trained with."""
 
-    learner: SACState
-    ensemble: Ensemble
     reward: RewardEnsemble
     rewards: Array  # [n] the rewards that the data rows are trained with
-    imagined: Ring
 
 
 def conservative_model(world: Model, reward: RewardEnsemble) -> Model:
@@ -123,8 +121,9 @@ def temperature_loss(log_alpha: Array, log_prob: Array, target_entropy: float) -
 
 def update_actor(config: CROPConfig, agent: SAC, state: SACState, obs: Array, key: Key) -> tuple[SACState, Metrics]:
     """One step of the actor, then one of the temperature on actions that the moved actor draws anew."""
-    loss = lambda actor: actor_loss(config, agent, actor, state, obs, stream(key, "sample"))  # noqa: E731
-    (value, _), grads = jax.value_and_grad(loss, has_aux=True)(state.actor.params)
+    (value, _), grads = jax.value_and_grad(actor_loss, argnums=2, has_aux=True)(
+        config, agent, state.actor.params, state, obs, stream(key, "sample")
+    )
     state = state.replace(actor=state.actor.step(grads, agent.actor_optimizer))
     log_prob = sac.sample_action(agent, state.actor.params, obs, stream(key, "temperature"))[1].mean()
     alpha_grad = jax.grad(temperature_loss)(state.log_alpha.params, log_prob, agent.target_entropy)
@@ -141,54 +140,66 @@ def make(problem: Problem, config: CROPConfig, steps: int) -> SAC:
     )
 
 
+def pretraining(problem: Problem, config: CROPConfig, steps: int) -> Mapping[str, Pretraining]:
+    """The world model and the conservative reward."""
+    return {**branched.dynamics(problem, config, steps), "reward": reward_model.pretraining(config.reward)}
+
+
+def init(config: CROPConfig, agent: SAC, key: Key, data: Data, pretrained: Pretrained) -> CROPState:
+    """A branched actor-critic, and the data's rewards as the reward model sees them."""
+    start = branched.init(config, agent, key, data, pretrained)
+    reward, rows = pretrained["reward"], data.transitions
+    rewards = relabel(reward, rows) if config.relabel else rows.reward
+    return branched.extend(CROPState, start, reward=reward, rewards=rewards)
+
+
+def refresh(config: CROPConfig, agent: SAC, state: CROPState, data: Data, key: Key) -> tuple[CROPState, Metrics]:
+    """Branches of the policy in the world with the conservative reward, in the ring."""
+    model = conservative_model(ensemble_model(state.ensemble, agent.problem.terminates), state.reward)
+    metrics = {
+        "reward_bias": (state.rewards - data.transitions.reward).mean(),
+        "reward_epochs": state.reward.epochs.astype(jnp.float32),
+    }
+    state, rollout_metrics = branched.keep(
+        state, branched.branch(config, model, branched.policy_of(agent, state), data, key)
+    )
+    return state, metrics | rollout_metrics
+
+
+def sample(config: CROPConfig, state: CROPState, data: Data, key: Key) -> Transition:
+    """[critic_updates, batch_size, ...] rows."""
+    relabelled = data._replace(transitions=data.transitions._replace(reward=state.rewards))
+    keys = jax.random.split(key, config.critic_updates)
+    return jax.vmap(lambda k: branched.mixed_batch(config, state.imagined, relabelled, k))(keys)
+
+
+def update(config: CROPConfig, agent: SAC, state: CROPState, batch: Transition, key: Key) -> tuple[CROPState, Metrics]:
+    """Steps of the critics and targets, each on rows of its own, then one of the actor and the temperature."""
+
+    def critic_step(learner: SACState, draw: tuple[Transition, Key]) -> tuple[SACState, Metrics]:
+        rows, key = draw
+        y = bellman_target(config, agent, learner, state.reward.range, rows, key)
+        learner, metrics = sac.update_critic(agent, learner, lambda critic: sac.critic_loss(agent, critic, rows, y))
+        return sac.update_target(agent, learner), metrics
+
+    keys = jax.random.split(stream(key, "target"), config.critic_updates)
+    learner, critic_metrics = jax.lax.scan(critic_step, state.learner, (batch, keys))
+    learner, metrics = update_actor(config, agent, learner, batch.obs[-1], stream(key, "actor"))
+    return state.replace(learner=learner), jax.tree.map(jnp.mean, critic_metrics) | metrics
+
+
 def build(problem: Problem, config: CROPConfig, steps: int) -> Algorithm:
     """CROP's functions for a run of `steps` gradient steps of the actor."""
     agent = make(problem, config, steps)
-
-    def init(key: Key, data: Data, ensemble: Ensemble | None) -> CROPState:
-        assert ensemble is not None, "CROP needs a fitted ensemble"
-        reward = fit_reward(config.reward, data.transitions, stream(key, "reward"))
-        return CROPState(
-            learner=sac.init(agent, key),
-            ensemble=ensemble,
-            reward=reward,
-            rewards=relabel(reward, data.transitions) if config.relabel else data.transitions.reward,
-            imagined=branched.empty_ring(config, problem),
-        )
-
-    def refresh(state: CROPState, data: Data, key: Key) -> tuple[CROPState, Metrics]:
-        model = conservative_model(ensemble_model(state.ensemble, problem.terminates), state.reward)
-        policy = lambda obs, key: sac.act(agent, state.learner.actor.params, obs, key, deterministic=False)  # noqa: E731
-        made = branched.branch(config, model, policy, data, key)
-        imagined = ring.push(state.imagined, *flatten(made))
-        metrics = {
-            "reward_bias": (state.rewards - data.transitions.reward).mean(),
-            "reward_epochs": state.reward.epochs.astype(jnp.float32),
-        }
-        return state.replace(imagined=imagined), metrics | branched.rollout_metrics(made)
-
-    def sample(state: CROPState, data: Data, key: Key) -> Transition:
-        """[critic_updates, batch_size, ...] rows."""
-        relabelled = data._replace(transitions=data.transitions._replace(reward=state.rewards))
-        keys = jax.random.split(key, config.critic_updates)
-        return jax.vmap(lambda k: branched.mixed_batch(config, state.imagined, relabelled, k))(keys)
-
-    def update(state: CROPState, batch: Transition, key: Key) -> tuple[CROPState, Metrics]:
-        def critic_step(learner: SACState, draw: tuple[Transition, Key]) -> tuple[SACState, Metrics]:
-            rows, key = draw
-            y = bellman_target(config, agent, learner, state.reward.range, rows, key)
-            learner, metrics = sac.update_critic(agent, learner, lambda critic: sac.critic_loss(agent, critic, rows, y))
-            return sac.update_target(agent, learner), metrics
-
-        keys = jax.random.split(stream(key, "target"), config.critic_updates)
-        learner, critic_metrics = jax.lax.scan(critic_step, state.learner, (batch, keys))
-        learner, metrics = update_actor(config, agent, learner, batch.obs[-1], stream(key, "actor"))
-        return state.replace(learner=learner), jax.tree.map(jnp.mean, critic_metrics) | metrics
-
-    def act(state: CROPState, obs: Array, key: Key, deterministic: bool) -> Array:
-        return sac.act(agent, state.learner.actor.params, obs, key, deterministic)
-
-    return Algorithm(init, sample, update, act, refresh, config.rollout_every)
+    return Algorithm(
+        init=partial(init, config, agent),
+        sample=partial(sample, config),
+        update=partial(update, config, agent),
+        act=partial(branched.act, agent),
+        refresh=partial(refresh, config, agent),
+        refresh_every=config.rollout_every,
+        conclude=branched.conclude,
+    )
 
 
 DEFINITION = Definition(
@@ -198,7 +209,7 @@ DEFINITION = Definition(
     equation="min mean (rhat(s,a) - r)^2 + beta mean (rhat(s,u) - r_min)/(r_max - r_min), u uniform;  SAC on rhat",
     config=CROPConfig,
     build=build,
-    ensemble=lambda config: config.dynamics,
+    pretraining=pretraining,
     deviations=(
         "The transition model is the shared one: it predicts a reward too, which is not used; members share a holdout "
         "of 1 % and draw bootstraps of the rest; the fit stops when no member's squared error falls by 1 % of itself "

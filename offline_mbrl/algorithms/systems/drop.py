@@ -11,19 +11,22 @@ There is no policy improvement and no dynamics model; the policy is found at tes
     z*(s) = argmax_z g(s, z),    g(s, z) = min_k f_k(s, beta(s,z), z).
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple, get_args
 
+import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 from pydantic import Field
 
-from offline_mbrl.algorithms.algorithm import Act, Algorithm, Definition, sample_starts
-from offline_mbrl.config import Config
-from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.algorithms.algorithm import Act, Algorithm, Definition, Pretrained, sample_starts
+from offline_mbrl.algorithms.parts.ascent import Score, ascend
+from offline_mbrl.algorithms.parts.subsets import order_key, subset_of, subset_thresholds
+from offline_mbrl.config import Config, Number
 from offline_mbrl.keys import indices, stream
 from offline_mbrl.nn.networks import (
     GaussianActor,
@@ -42,32 +45,29 @@ STARTS = 256
 
 Variant = Literal["best", "grad", "best-ada", "grad-ada"]
 
-Score = Callable[[Array], Array]
-"""Embedding z [dz] -> its score."""
-
 
 class DROPConfig(Config):
     """Hyper-parameters of DROP."""
 
-    discount: float = Field(0.99, ge=0, lt=1, description="gamma, the discount factor")
-    tau: float = Field(0.005, gt=0, le=1, description="Polyak step of the target scores")
+    discount: Number = Field(0.99, ge=0, lt=1, description="gamma, the discount factor")
+    tau: Number = Field(0.005, gt=0, le=1, description="Polyak step of the target scores")
     batch_size: int = Field(256, ge=1, description="rows of one gradient step")
     hidden: tuple[int, ...] = Field((256, 256), description="widths of the policy's and scores' hidden layers")
     critics: int = Field(2, ge=1, description="score networks whose minimum is the score")
-    learning_rate: float = Field(3e-4, gt=0, description="Adam rate of policy, scores and embeddings")
+    learning_rate: Number = Field(3e-4, gt=0, description="Adam rate of policy, scores and embeddings")
     subsets: int = Field(100, ge=1, description="N, subsets of the episodes")
     grouping: Literal["return", "random"] = Field("return", description="episodes ranked by return, or at random")
     embedding_dim: int = Field(5, ge=1, description="dimension of z, which lies in [-1, 1]")
-    multiplier: float | None = Field(None, ge=0, description="fixed weight nu of R, 0 for none; learned when absent")
-    multiplier_lr: float = Field(1e-3, gt=0, description="step of the learned nu")
-    slack: float = Field(0.0, description="eta, the R that is allowed, in units of the largest |reward|")
+    multiplier: Number | None = Field(None, ge=0, description="fixed weight nu of R, 0 for none; learned when absent")
+    multiplier_lr: Number = Field(1e-3, gt=0, description="step of the learned nu")
+    slack: Number = Field(0.0, description="eta, the R that is allowed, in units of the largest |reward|")
     regularize_embedding: bool = Field(True, description="R moves the embeddings too, through f(s, a, z_n)")
     prior: Literal["ascent", "uniform"] = Field("ascent", description="mu: where the scores lead from z_n, or the box")
     ascent_steps: int = Field(5, ge=0, description="steps of mu's ascent")
-    ascent_size: float = Field(0.1, gt=0, description="length of one of them")
+    ascent_size: Number = Field(0.1, gt=0, description="length of one of them")
     variant: Variant = Field("grad-ada", description="the search that `act` makes; all four are scored")
     search_steps: int = Field(10, ge=0, description="J, steps of the search at test time")
-    search_size: float = Field(0.05, gt=0, description="rho, length of one of them")
+    search_size: Number = Field(0.05, gt=0, description="rho, length of one of them")
 
 
 class Networks(NamedTuple):
@@ -102,35 +102,31 @@ class DROPBatch(NamedTuple):
     subset: Array  # [B] int32
 
 
-def order_key(episode_return: Array, salt: Array | None) -> Array:
-    """What episodes are ranked by: their return, or a hash of it with `salt` (Murmur3's last mix) for random groups."""
-    if salt is None:
-        return episode_return
-    x = jax.lax.bitcast_convert_type(episode_return, jnp.uint32) ^ salt
-    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
-    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
-    return ((x ^ (x >> 16)) >> 8).astype(jnp.float32)
+@dataclass(frozen=True)
+class DROP:
+    """The static half: networks and their optimizer."""
+
+    config: DROPConfig
+    actor: GaussianActor
+    critic: nn.Module
+    optimizer: optax.GradientTransformation
+    problem: Problem
 
 
-def subset_thresholds(keys: Array, is_first: Array, count: int) -> Array:
-    """The lowest key of each of `count` contiguous groups with equally many episodes: [count].
-
-    Args:
-      keys: [n] the key of each row's episode.
-      is_first: [n] bool, the row starts an episode.
-      count: N; with fewer episodes some groups are empty.
-    """
-    ranked = jnp.sort(jnp.where(is_first, keys, jnp.inf))
-    return ranked[jnp.arange(count) * is_first.sum() // count]
-
-
-def subset_of(keys: Array, thresholds: Array) -> Array:
-    """The group of each key, the first for keys below them all: int32."""
-    return jnp.maximum(jnp.searchsorted(thresholds, keys, side="right") - 1, 0).astype(jnp.int32)
+def make(problem: Problem, config: DROPConfig) -> DROP:
+    """Networks and optimizer; the rate is constant, whatever the length of the run."""
+    return DROP(
+        config=config,
+        actor=GaussianActor(config.hidden, problem.action_dim),
+        critic=critic_ensemble(config.critics, config.hidden),
+        optimizer=optax.adam(config.learning_rate),
+        problem=problem,
+    )
 
 
 def td_error(q: Array, target: Array, known: Array) -> Array:
     """mean_k mean over known rows of (f_k(s,a,z_n) - y)^2, for q [K, B], y [B]."""
+    chex.assert_shape((target, known), q.shape[1:])
     return (jnp.square(q - target) * known).sum() / (q.shape[0] * jnp.maximum(known.sum(), 1))
 
 
@@ -139,141 +135,214 @@ def raise_multiplier(multiplier: Array, excess: Array, rate: float) -> Array:
     return jnp.maximum(0.0, multiplier + rate * excess)
 
 
-def ascend(score: Score, start: Array, steps: int, size: float) -> Array:
-    """The best of `start` and `steps` iterates z <- clip(z + size grad / ||grad||, -1, 1): never worse than `start`."""
+def law(drop: DROP, actor: Params, obs: Array, z: Array) -> tuple[Array, Array]:
+    """Mean and log standard deviation of beta(.|s, z) before the squash: [..., m] each."""
+    mean, log_std = apply(drop.actor, actor, jnp.concatenate([obs, z], axis=-1))
+    return mean, log_std
 
-    def step(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
-        z, best, highest = carry
-        value, slope = jax.value_and_grad(score)(z)
-        best, highest = jnp.where(value > highest, z, best), jnp.maximum(value, highest)
-        z = jnp.clip(z + size * slope / (jnp.linalg.norm(slope) + 1e-8), -1.0, 1.0)
-        return (z, best, highest), None
 
-    (last, best, highest), _ = jax.lax.scan(step, (start, start, jnp.asarray(-jnp.inf)), length=steps)
-    return jnp.where(score(last) > highest, last, best)
+def imitate(drop: DROP, actor: Params, obs: Array, z: Array) -> Array:
+    """beta(s, z), the mean action."""
+    return jnp.tanh(law(drop, actor, obs, z)[0])
+
+
+def scores(drop: DROP, critic: Params, obs: Array, action: Array, z: Array) -> Array:
+    """f_k(s, a, z): [K, ...]."""
+    return apply(drop.critic, critic, jnp.concatenate([obs, z], axis=-1), action)
+
+
+def score(drop: DROP, networks: Networks, obs: Array, z: Array) -> Array:
+    """g(s, z) for one z [dz] and observations [..., d], with the whole derivative in z."""
+    z = jnp.broadcast_to(z, (*obs.shape[:-1], z.shape[-1]))
+    return scores(drop, networks.critic, obs, imitate(drop, networks.actor, obs, z), z).min(axis=0)
+
+
+def mean_score(drop: DROP, networks: Networks, obs: Array, z: Array) -> Array:
+    """g(s, z) averaged over observations [B, d], for one z [dz]."""
+    return score(drop, networks, obs, z).mean()
+
+
+def init_networks(drop: DROP, key: Key) -> Networks:
+    """Fresh networks, and a table of embeddings near the middle of the box."""
+    config, problem = drop.config, drop.problem
+    width, shape = problem.obs_dim + config.embedding_dim, (config.subsets, config.embedding_dim)
+    return Networks(
+        actor=init_params(drop.actor, stream(key, "actor"), width),
+        critic=init_params(drop.critic, stream(key, "critic"), width, problem.action_dim),
+        table=0.5 * jax.random.normal(stream(key, "table"), shape),
+    )
+
+
+def row_keys(config: DROPConfig, episode_return: Array, salt: Array) -> Array:
+    """What the episodes of rows are ranked by, as `grouping` says."""
+    return order_key(episode_return, salt if config.grouping == "random" else None)
+
+
+def init(drop: DROP, key: Key, data: Data, pretrained: Pretrained) -> DROPState:
+    """Fresh networks, the data cut into subsets, and the embeddings that Best and Grad would act with now."""
+    config, networks, salt = drop.config, init_networks(drop, key), jax.random.bits(stream(key, "salt"))
+    keys = row_keys(config, data.episode_return, salt)
+    thresholds = subset_thresholds(keys, data.is_first, config.subsets)
+    episodes = jnp.zeros(config.subsets, jnp.int32).at[subset_of(keys, thresholds)].add(data.is_first)
+    state = DROPState(
+        networks=TrainState.create(networks, drop.optimizer),
+        target=jax.tree.map(jnp.copy, networks.critic),
+        multiplier=jnp.asarray(1.0 if config.multiplier is None else config.multiplier, jnp.float32),
+        thresholds=thresholds,
+        occupied=episodes > 0,
+        salt=salt,
+        starts=sample_starts(data, stream(key, "starts"), STARTS),
+        reward_scale=jnp.maximum(jnp.abs(data.transitions.reward).max(), 1e-8),
+        best=networks.table[0],
+        grad=networks.table[0],
+    )
+    return deploy(drop, state)
+
+
+def sample(drop: DROP, state: DROPState, data: Data, key: Key) -> DROPBatch:
+    """Rows with scaled rewards, the actions after them, and their subsets."""
+    rows, count = data.transitions, data.transitions.reward.shape[0]
+    index = indices(key, drop.config.batch_size, count)
+    chosen = jax.tree.map(lambda leaf: leaf[index], rows)
+    return DROPBatch(
+        rows=chosen._replace(reward=chosen.reward / state.reward_scale),
+        next_action=rows.action[jnp.minimum(index + 1, count - 1)],
+        known=data.has_next[index] | (chosen.discount == 0),
+        subset=subset_of(row_keys(drop.config, data.episode_return[index], state.salt), state.thresholds),
+    )
+
+
+def adversaries(drop: DROP, networks: Networks, obs: Array, z: Array, key: Key) -> Array:
+    """z ~ mu, for each row of embeddings [B, dz], without a gradient."""
+    config = drop.config
+    if config.prior == "uniform":
+        return jax.random.uniform(key, z.shape, minval=-1.0, maxval=1.0)
+
+    def climb(obs: Array, start: Array) -> Array:
+        return ascend(partial(score, drop, networks, obs), start, config.ascent_steps, config.ascent_size)
+
+    return jax.lax.stop_gradient(jax.vmap(climb)(obs, z))
+
+
+def cloning_loss(drop: DROP, actor: Params, rows: Transition, z: Array) -> Array:
+    """L_bc = -mean_b log beta(a_b|s_b, z_b), for z [B, dz]."""
+    return -action_log_prob(*law(drop, actor, rows.obs, z), rows.action).mean()
+
+
+def bellman_target(drop: DROP, state: DROPState, batch: DROPBatch, z: Array) -> Array:
+    """y = r + gamma d min_k fbar_k(s', a', z_n), a' the logged next action: [B]."""
+    rows = batch.rows
+    value = scores(drop, state.target, rows.next_obs, batch.next_action, z).min(axis=0)
+    return rows.reward + drop.config.discount * rows.discount * value
+
+
+def outside_score(drop: DROP, critic: Params, frozen: Networks, obs: Array, z: Array, key: Key) -> Array:
+    """E_{z ~ mu} f(s, beta(s,z), z), mean over rows and critics; the gradient reaches `critic` alone.
+
+    Args:
+      drop: the static half.
+      critic: weights of f.
+      frozen: the networks that mu and beta are taken from.
+      obs: [B, d].
+      z: [B, dz] each row's own embedding.
+      key: of mu.
+    """
+    adversary = adversaries(drop, frozen, obs, z, key)
+    return scores(drop, critic, obs, imitate(drop, frozen.actor, obs, adversary), adversary).mean()
+
+
+def loss(drop: DROP, networks: Networks, state: DROPState, batch: DROPBatch, key: Key) -> tuple[Array, Metrics]:
+    """L_bc + L_td + nu (R - eta); beta gets L_bc alone, the embeddings L_bc and R, the scores L_td and R."""
+    rows, z = batch.rows, jnp.tanh(networks.table)[batch.subset]
+    frozen, fixed = jax.lax.stop_gradient((networks, z))
+    cloning = cloning_loss(drop, networks.actor, rows, z)
+    q = scores(drop, networks.critic, rows.obs, rows.action, fixed)
+    target = bellman_target(drop, state, batch, fixed)
+    regression = td_error(q, target, batch.known)
+    outside, inside = outside_score(drop, networks.critic, frozen, rows.obs, fixed, key), q.mean()
+    if drop.config.regularize_embedding:
+        inside = scores(drop, networks.critic, rows.obs, rows.action, z).mean()
+    excess = outside - inside - drop.config.slack
+    metrics = {"actor_loss": cloning, "critic_loss": regression, "conservative": outside - inside}
+    metrics |= {"q": q.mean(), "target": target.mean()}
+    return cloning + regression + state.multiplier * excess, metrics
+
+
+def update_networks(drop: DROP, state: DROPState, batch: DROPBatch, key: Key) -> tuple[DROPState, Metrics]:
+    """One step of policy, scores and embeddings, then the Polyak average of the target scores."""
+    grads, metrics = jax.grad(loss, argnums=1, has_aux=True)(drop, state.networks.params, state, batch, key)
+    networks = state.networks.step(grads, drop.optimizer)
+    target = polyak(state.target, networks.params.critic, drop.config.tau)
+    return state.replace(networks=networks, target=target), metrics
+
+
+def update_multiplier(drop: DROP, state: DROPState, gap: Array) -> DROPState:
+    """One step of nu on R, the gap; none where nu is fixed."""
+    config = drop.config
+    if config.multiplier is not None:
+        return state
+    return state.replace(multiplier=raise_multiplier(state.multiplier, gap - config.slack, config.multiplier_lr))
+
+
+def update(drop: DROP, state: DROPState, batch: DROPBatch, key: Key) -> tuple[DROPState, Metrics]:
+    """The networks, then nu."""
+    state, metrics = update_networks(drop, state, batch, key)
+    state = update_multiplier(drop, state, metrics["conservative"])
+    return state, metrics | {"multiplier": state.multiplier}
+
+
+def choose(drop: DROP, variant: Variant, state: DROPState, value: Score, at_once: int) -> Array:
+    """The z_n of the occupied subset with the highest value, or where the search leads from it.
+
+    Args:
+      drop: the static half.
+      variant: Best, or Grad for the search.
+      state: the table, and which subsets have an episode.
+      value: what is maximized.
+      at_once: how many embeddings are valued at a time.
+    """
+    table = jnp.tanh(state.networks.params.table)
+    values = jnp.where(state.occupied, jax.lax.map(value, table, batch_size=at_once), -jnp.inf)
+    best = table[values.argmax()]
+    if variant.startswith("best"):
+        return best
+    return ascend(value, best, drop.config.search_steps, drop.config.search_size)
+
+
+def deploy(drop: DROP, state: DROPState) -> DROPState:
+    """The z of Best and Grad: by the mean score over start states, for all episodes of an evaluation."""
+    value = partial(mean_score, drop, state.networks.params, state.starts)
+    best, grad = choose(drop, "best", state, value, 8), choose(drop, "grad", state, value, 8)
+    return state.replace(best=best, grad=grad)
+
+
+def embedding(drop: DROP, variant: Variant, state: DROPState, obs: Array) -> Array:
+    """z*(s) of one observation [d]: what `deploy` found, or the search at s itself."""
+    if variant in ("best", "grad"):
+        return state.best if variant == "best" else state.grad
+    value = partial(score, drop, state.networks.params, obs)
+    return choose(drop, variant, state, value, drop.config.subsets)
+
+
+def act(drop: DROP, variant: Variant, state: DROPState, obs: Array, key: Key, deterministic: bool) -> Array:
+    """The mean or a sample of beta(.|s, z*(s))."""
+    z = embedding(drop, variant, state, obs)
+    mean, log_std = law(drop, state.networks.params.actor, obs, z)
+    return jnp.tanh(mean) if deterministic else tanh_gaussian(mean, log_std).sample(seed=key)
 
 
 def build(problem: Problem, config: DROPConfig, steps: int) -> Algorithm:
-    """DROP for a run of `steps` gradient steps."""
-    actor = GaussianActor(config.hidden, problem.action_dim)
-    critic = critic_ensemble(config.critics, config.hidden)
-    optimizer = optax.adam(config.learning_rate)
-
-    def imitate(networks: Networks, obs: Array, z: Array) -> Array:
-        """beta(s, z), the mean action."""
-        return jnp.tanh(apply(actor, networks.actor, jnp.concatenate([obs, z], axis=-1))[0])
-
-    def scores(weights: Params, obs: Array, action: Array, z: Array) -> Array:
-        """f_k(s, a, z): [K, ...]."""
-        values: Array = apply(critic, weights, jnp.concatenate([obs, z], axis=-1), action)
-        return values
-
-    def score(networks: Networks, obs: Array, z: Array) -> Array:
-        """g(s, z) for one z [dz] and observations [..., d], with the whole derivative in z."""
-        z = jnp.broadcast_to(z, (*obs.shape[:-1], z.shape[-1]))
-        return scores(networks.critic, obs, imitate(networks, obs, z), z).min(axis=0)
-
-    def init(key: Key, data: Data, ensemble: Ensemble | None) -> DROPState:
-        width, shape = problem.obs_dim + config.embedding_dim, (config.subsets, config.embedding_dim)
-        networks = Networks(
-            actor=init_params(actor, stream(key, "actor"), width),
-            critic=init_params(critic, stream(key, "critic"), width, problem.action_dim),
-            table=0.5 * jax.random.normal(stream(key, "table"), shape),
-        )
-        salt = jax.random.bits(stream(key, "salt"))
-        keys = order_key(data.episode_return, salt if config.grouping == "random" else None)
-        thresholds = subset_thresholds(keys, data.is_first, config.subsets)
-        episodes = jnp.zeros(config.subsets, jnp.int32).at[subset_of(keys, thresholds)].add(data.is_first)
-        state = DROPState(
-            networks=TrainState.create(networks, optimizer),
-            target=jax.tree.map(jnp.copy, networks.critic),
-            multiplier=jnp.asarray(1.0 if config.multiplier is None else config.multiplier, jnp.float32),
-            thresholds=thresholds,
-            occupied=episodes > 0,
-            salt=salt,
-            starts=sample_starts(data, stream(key, "starts"), STARTS),
-            reward_scale=jnp.maximum(jnp.abs(data.transitions.reward).max(), 1e-8),
-            best=networks.table[0],
-            grad=networks.table[0],
-        )
-        return deploy(state)
-
-    def sample(state: DROPState, data: Data, key: Key) -> DROPBatch:
-        rows, count = data.transitions, data.transitions.reward.shape[0]
-        index = indices(key, config.batch_size, count)
-        chosen = jax.tree.map(lambda leaf: leaf[index], rows)
-        keys = order_key(data.episode_return[index], state.salt if config.grouping == "random" else None)
-        return DROPBatch(
-            rows=chosen._replace(reward=chosen.reward / state.reward_scale),
-            next_action=rows.action[jnp.minimum(index + 1, count - 1)],
-            known=data.has_next[index] | (chosen.discount == 0),
-            subset=subset_of(keys, state.thresholds),
-        )
-
-    def adversaries(networks: Networks, obs: Array, z: Array, key: Key) -> Array:
-        """z ~ mu, for each row of embeddings [B, dz]."""
-        if config.prior == "uniform":
-            return jax.random.uniform(key, z.shape, minval=-1.0, maxval=1.0)
-
-        def climb(obs: Array, start: Array) -> Array:
-            return ascend(partial(score, networks, obs), start, config.ascent_steps, config.ascent_size)
-
-        return jax.vmap(climb)(obs, z)
-
-    def loss(networks: Networks, state: DROPState, batch: DROPBatch, key: Key) -> tuple[Array, Metrics]:
-        """L_bc + L_td + nu (R - eta); beta gets L_bc alone, the embeddings L_bc and R, the scores L_td and R."""
-        rows, z = batch.rows, jnp.tanh(networks.table)[batch.subset]
-        mean, log_std = apply(actor, networks.actor, jnp.concatenate([rows.obs, z], axis=-1))
-        cloning = -action_log_prob(mean, log_std, rows.action).mean()
-        frozen, fixed = jax.lax.stop_gradient((networks, z))
-        q = scores(networks.critic, rows.obs, rows.action, fixed)
-        next_q = scores(state.target, rows.next_obs, batch.next_action, fixed).min(axis=0)
-        target = rows.reward + config.discount * rows.discount * next_q
-        regression = td_error(q, target, batch.known)
-        adversary = jax.lax.stop_gradient(adversaries(frozen, rows.obs, fixed, key))
-        outside = scores(networks.critic, rows.obs, imitate(frozen, rows.obs, adversary), adversary).mean()
-        inside = scores(networks.critic, rows.obs, rows.action, z).mean() if config.regularize_embedding else q.mean()
-        excess = outside - inside - config.slack
-        metrics = {"actor_loss": cloning, "critic_loss": regression, "conservative": outside - inside}
-        metrics |= {"q": q.mean(), "target": target.mean()}
-        return cloning + regression + state.multiplier * excess, metrics
-
-    def update(state: DROPState, batch: DROPBatch, key: Key) -> tuple[DROPState, Metrics]:
-        grads, metrics = jax.grad(loss, has_aux=True)(state.networks.params, state, batch, key)
-        networks, multiplier = state.networks.step(grads, optimizer), state.multiplier
-        if config.multiplier is None:
-            multiplier = raise_multiplier(multiplier, metrics["conservative"] - config.slack, config.multiplier_lr)
-        target = polyak(state.target, networks.params.critic, config.tau)
-        state = state.replace(networks=networks, target=target, multiplier=multiplier)
-        return state, metrics | {"multiplier": multiplier}
-
-    def choose(variant: Variant, state: DROPState, value: Score, at_once: int) -> Array:
-        """The z_n of the occupied subset with the highest value, or where the search leads from it."""
-        table = jnp.tanh(state.networks.params.table)
-        values = jnp.where(state.occupied, jax.lax.map(value, table, batch_size=at_once), -jnp.inf)
-        best = table[values.argmax()]
-        return best if variant.startswith("best") else ascend(value, best, config.search_steps, config.search_size)
-
-    def deploy(state: DROPState) -> DROPState:
-        """The z of Best and Grad: by the mean score over start states, for all episodes of an evaluation."""
-        value: Score = lambda z: score(state.networks.params, state.starts, z).mean()  # noqa: E731
-        return state.replace(best=choose("best", state, value, 8), grad=choose("grad", state, value, 8))
-
-    def embedding(variant: Variant, state: DROPState, obs: Array) -> Array:
-        if variant in ("best", "grad"):
-            return state.best if variant == "best" else state.grad
-        return choose(variant, state, partial(score, state.networks.params, obs), config.subsets)
-
-    def acting(variant: Variant) -> Act:
-        def act(state: DROPState, obs: Array, key: Key, deterministic: bool) -> Array:
-            context = jnp.concatenate([obs, embedding(variant, state, obs)])
-            mean, log_std = apply(actor, state.networks.params.actor, context)
-            return jnp.tanh(mean) if deterministic else tanh_gaussian(mean, log_std).sample(seed=key)
-
-        return act
-
-    variants = {variant: acting(variant) for variant in get_args(Variant)}
-    return Algorithm(init, sample, update, variants[config.variant], deploy=deploy, variants=variants)
+    """DROP's functions; the number of steps changes nothing."""
+    drop = make(problem, config)
+    variants: dict[str, Act] = {variant: partial(act, drop, variant) for variant in get_args(Variant)}
+    return Algorithm(
+        init=partial(init, drop),
+        sample=partial(sample, drop),
+        update=partial(update, drop),
+        act=variants[config.variant],
+        deploy=partial(deploy, drop),
+        variants=variants,
+    )
 
 
 DEFINITION = Definition(
@@ -292,5 +361,6 @@ DEFINITION = Definition(
         "Rewards are divided by the largest |reward|, so that eta and nu mean the same on every task.",
         "The last row of an episode that timed out has no next action: it is cloned but left out of the score's loss.",
         "The search steps have unit direction, and the best iterate is kept, so Grad never scores below Best.",
+        "Episodes with equal returns fall into one subset.",
     ),
 )

@@ -9,14 +9,17 @@ Soft actor-critic whose value is the minimum of N critics, N large enough that t
 SAC-N is the configuration with eta = 0.
 """
 
+from functools import partial
+
+import chex
 import jax
 import jax.numpy as jnp
 from pydantic import Field
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition, sample_rows
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows
 from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.algorithms.parts.sac import SAC, SACConfig, SACState
-from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.config import Number
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import Params, apply, map_critics, one_of
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
@@ -29,12 +32,12 @@ class EDACConfig(SACConfig):
     """What EDAC adds to soft actor-critic, and the constants of its official code."""
 
     critics: int = Field(10, ge=2, le=2000, description="N, critics whose minimum is the value")
-    diversity_weight: float = Field(1.0, ge=0, description="eta, weight of the gradient diversity; 0 is SAC-N")
+    diversity_weight: Number = Field(1.0, ge=0, description="eta, weight of the gradient diversity; 0 is SAC-N")
     hidden: tuple[int, ...] = Field((256, 256, 256), description="widths of the actor's and critics' hidden layers")
-    actor_lr: float = Field(3e-4, gt=0, description="Adam rate of the actor")
+    actor_lr: Number = Field(3e-4, gt=0, description="Adam rate of the actor")
     actor_lr_decay: bool = Field(False, description="cosine decay of the actor's rate to 0 over the run")
-    temperature_lr: float = Field(3e-4, gt=0, description="Adam rate of log alpha")
-    temperature_max: float | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
+    temperature_lr: Number = Field(3e-4, gt=0, description="Adam rate of log alpha")
+    temperature_max: Number | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
 
 
 def unit(gradient: Array) -> Array:
@@ -65,38 +68,52 @@ def values_and_directions(agent: SAC, critic: Params, obs: Array, action: Array)
 def critic_loss(
     agent: SAC, critic: Params, batch: Transition, target: Array, diversity_weight: float
 ) -> tuple[Array, Metrics]:
-    """sum_i mean_b (Q_i(s_b, a_b) - y_b)^2 + eta ES."""
+    """sum_i mean_b (Q_i(s_b, a_b) - y_b)^2 + eta ES, for y [B]."""
     q, directions = values_and_directions(agent, critic, batch.obs, batch.action)
+    chex.assert_shape(target, q.shape[1:])
     error = jnp.square(q - target).mean(axis=-1).sum()
     shared = similarity(directions)
     metrics = {"critic_loss": error, "similarity": shared, "q": q.mean(), "q_std": q.std(axis=0).mean()}
     return error + diversity_weight * shared, metrics | {"target": target.mean()}
 
 
+def init(agent: SAC, key: Key, data: Data, pretrained: Pretrained) -> SACState:
+    """A fresh actor-critic."""
+    return sac.init(agent, key)
+
+
+def sample(agent: SAC, state: SACState, data: Data, key: Key) -> Transition:
+    """Rows of the data."""
+    return sample_rows(data.transitions, key, agent.config.batch_size)
+
+
+def update(
+    agent: SAC, diversity_weight: float, state: SACState, batch: Transition, key: Key
+) -> tuple[SACState, Metrics]:
+    """Critics, then actor and temperature, then targets: SAC's step with EDAC's loss of the critics."""
+    target = sac.bellman_target(agent, state, batch, stream(key, "target"))
+    state, critic_metrics = sac.update_critic(
+        agent, state, lambda critic: critic_loss(agent, critic, batch, target, diversity_weight)
+    )
+    state, actor_metrics = sac.update_actor(agent, state, batch.obs, stream(key, "actor"))
+    return sac.update_target(agent, state), critic_metrics | actor_metrics
+
+
+def act(agent: SAC, state: SACState, obs: Array, key: Key, deterministic: bool) -> Array:
+    """The actor's action."""
+    return sac.act(agent, state.actor.params, obs, key, deterministic)
+
+
+def is_zero(weight: float) -> bool:
+    """Whether a weight is the number 0; one that is traced may turn out to be anything."""
+    return isinstance(weight, float | int) and weight == 0
+
+
 def build(problem: Problem, config: EDACConfig, steps: int) -> Algorithm:
     """EDAC's functions for a run of `steps` gradient steps; SAC-N's where the diversity has no weight."""
-    agent = sac.make(problem, config, steps)
-
-    def init(key: Key, data: Data, ensemble: Ensemble | None) -> SACState:
-        return sac.init(agent, key)
-
-    def sample(state: SACState, data: Data, key: Key) -> Transition:
-        return sample_rows(data.transitions, key, config.batch_size)
-
-    def update(state: SACState, batch: Transition, key: Key) -> tuple[SACState, Metrics]:
-        if config.diversity_weight == 0:
-            return sac.update(agent, state, batch, key)
-        y = sac.bellman_target(agent, state, batch, stream(key, "target"))
-        state, metrics = sac.update_critic(
-            agent, state, lambda critic: critic_loss(agent, critic, batch, y, config.diversity_weight)
-        )
-        state, moved = sac.update_actor(agent, state, batch.obs, stream(key, "actor"))
-        return sac.update_target(agent, state), metrics | moved
-
-    def act(state: SACState, obs: Array, key: Key, deterministic: bool) -> Array:
-        return sac.act(agent, state.actor.params, obs, key, deterministic)
-
-    return Algorithm(init, sample, update, act)
+    agent, eta = sac.make(problem, config, steps), config.diversity_weight
+    step = partial(sac.update, agent) if is_zero(eta) else partial(update, agent, eta)
+    return Algorithm(partial(init, agent), partial(sample, agent), step, partial(act, agent))
 
 
 DEFINITION = Definition(

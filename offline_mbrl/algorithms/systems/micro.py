@@ -11,25 +11,27 @@ r + gamma [(1 - beta) mean_i V_i + beta min_i V_i]: beta 0 is the standard opera
 
 from functools import partial
 
-import jax
-import jax.numpy as jnp
 from pydantic import Field
 
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition
-from offline_mbrl.algorithms.parts import branched, sac
-from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState
-from offline_mbrl.algorithms.parts.next_values import next_values, on_model_rows, require_two_elites
+from offline_mbrl.algorithms.parts import branched
+from offline_mbrl.algorithms.parts.branched import BranchedState
+from offline_mbrl.algorithms.parts.next_values import (
+    SpreadConfig,
+    lowered_backup,
+    mean_on_model_rows,
+    require_two_elites,
+    spread,
+)
 from offline_mbrl.algorithms.parts.sac import SAC
-from offline_mbrl.keys import stream
+from offline_mbrl.config import Number
 from offline_mbrl.types import Array, Key, Metrics, Problem, Transition
 
 
-class MICROConfig(BranchedConfig):
+class MICROConfig(SpreadConfig):
     """What MICRO adds to its neighbours; the paper's model data proportion is 1 - `real_ratio`."""
 
-    gap_weight: float = Field(0.5, ge=0, le=1000, description="beta, how far toward the worst elite the target goes")
-    next_samples: int = Field(10, ge=1, le=1000, description="next states drawn from each elite")
-    floor_at_zero: bool = Field(True, description="raise targets below 0 to 0: right where returns are not negative")
+    gap_weight: Number = Field(0.5, ge=0, le=1000, description="beta, how far toward the worst elite the target goes")
 
 
 def gap(values: Array) -> Array:
@@ -37,22 +39,11 @@ def gap(values: Array) -> Array:
     return values.mean(axis=0) - values.min(axis=0)
 
 
-def conservative_target(reward: Array, discount: Array, value: Array, gap: Array, beta: float, floor: bool) -> Array:
-    """y = r + discount (V(s') - beta f), with discount = gamma (1 - done); not below 0 where `floor`. All [B]."""
-    target = reward + discount * (value - beta * gap)
-    return jnp.maximum(target, 0.0) if floor else target
-
-
 def target(config: MICROConfig, agent: SAC, state: BranchedState, batch: Transition, key: Key) -> tuple[Array, Metrics]:
     """y of a mixed batch; the gap is computed on its model rows alone and is 0 on the data rows."""
-    imagined = jax.tree.map(lambda leaf: leaf[config.real_rows :], batch)
-    values = next_values(agent, state, imagined, config.next_samples, stream(key, "members"))
-    f = on_model_rows(config, gap(values))
-    value = sac.next_value(agent, state.learner, batch.next_obs, stream(key, "value"))
-    discount = config.discount * batch.discount
-    y = conservative_target(batch.reward, discount, value, f, config.gap_weight, config.floor_at_zero)
-    mean_gap = f.sum() / max(config.batch_size - config.real_rows, 1)
-    return jax.lax.stop_gradient(y), {"gap": mean_gap, "floored": (y == 0.0).mean()}
+    f = spread(config, agent, state, batch, gap, key)
+    y, metrics = lowered_backup(config, agent, state, batch, key, value_penalty=config.gap_weight * f)
+    return y, metrics | {"gap": mean_on_model_rows(config, f)}
 
 
 def build(problem: Problem, config: MICROConfig, steps: int) -> Algorithm:
@@ -68,7 +59,7 @@ DEFINITION = Definition(
     equation="y = max(0, r + gamma (1 - done) [ V(s') - beta (mean_i V_i - min_i V_i) 1{model row} ])",
     config=MICROConfig,
     build=build,
-    ensemble=lambda config: config.dynamics,
+    pretraining=branched.dynamics,
     deviations=(
         "Equation (8) is that of the official code: the five elites stand for the uncertainty set, each by the mean of "
         "ten draws, so that noise does not enter the minimum.",

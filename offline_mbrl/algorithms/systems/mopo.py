@@ -5,7 +5,8 @@ SAC on data and branched model rollouts whose reward is lowered by the model's u
     r~ = r - lambda u(s, a).
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import jax
@@ -13,13 +14,13 @@ import jax.numpy as jnp
 import optax
 from pydantic import Field
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition
-from offline_mbrl.algorithms.parts import branched
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained
+from offline_mbrl.algorithms.parts import branched, sac
 from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState
-from offline_mbrl.dynamics import ring
-from offline_mbrl.dynamics.ensemble import Ensemble
-from offline_mbrl.dynamics.rollout import Rollout, ensemble_model, flatten
-from offline_mbrl.dynamics.uncertainty import PENALTIES, PenaltyName
+from offline_mbrl.algorithms.parts.sac import SAC
+from offline_mbrl.config import Number
+from offline_mbrl.dynamics.rollout import Rollout, ensemble_model
+from offline_mbrl.dynamics.uncertainty import PENALTIES, PenaltyName, require_noise
 from offline_mbrl.errors import UserError
 from offline_mbrl.nn.train_state import TrainState
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem
@@ -29,10 +30,10 @@ class MOPOConfig(BranchedConfig):
     """What MOPO adds to its neighbours."""
 
     penalty: PenaltyName = Field("max_aleatoric", description="u, the measure of uncertainty")
-    penalty_weight: float = Field(1.0, ge=0, le=1000, description="lambda; its start when it is tuned")
+    penalty_weight: Number = Field(1.0, ge=0, le=1000, description="lambda; its start when it is tuned")
     tuning: Literal["fixed", "automatic"] = Field("fixed", description="whether lambda is tuned to the penalty goal")
-    penalty_goal: float = Field(1.5, gt=0, description="E[lambda u] that automatic tuning holds")
-    penalty_lr: float = Field(0.01, gt=0, description="Adam rate of log lambda under automatic tuning")
+    penalty_goal: Number = Field(1.5, gt=0, description="E[lambda u] that automatic tuning holds")
+    penalty_lr: Number = Field(0.01, gt=0, description="Adam rate of log lambda under automatic tuning")
 
 
 class MOPOState(BranchedState):
@@ -41,10 +42,19 @@ class MOPOState(BranchedState):
     log_weight: TrainState  # log lambda
 
 
-def penalize(made: Rollout, weight: Array) -> Rollout:
+@dataclass(frozen=True)
+class MOPO:
+    """The static half: settings, actor-critic, and the optimizer of log lambda."""
+
+    config: MOPOConfig
+    agent: SAC
+    weight_optimizer: optax.GradientTransformation
+
+
+def penalize(rollout: Rollout, weight: Array) -> Rollout:
     """r~ = r - lambda_j u for every step j of the branch, weight [h]."""
-    reward = made.rows.reward - weight[:, None] * made.uncertainty
-    return made._replace(rows=made.rows._replace(reward=reward))
+    reward = rollout.rows.reward - weight[:, None] * rollout.uncertainty
+    return rollout._replace(rows=rollout.rows._replace(reward=reward))
 
 
 def tune(
@@ -69,33 +79,37 @@ def tune(
     return jax.lax.scan(step, log_weight, uncertainty)
 
 
+def init(mopo: MOPO, key: Key, data: Data, pretrained: Pretrained) -> MOPOState:
+    """A branched actor-critic with log lambda at its start."""
+    start = branched.init(mopo.config, mopo.agent, key, data, pretrained)
+    log_weight = jnp.log(jnp.asarray(mopo.config.penalty_weight, jnp.float32))
+    return branched.extend(MOPOState, start, log_weight=TrainState.create(log_weight, mopo.weight_optimizer))
+
+
+def refresh(mopo: MOPO, state: MOPOState, data: Data, key: Key) -> tuple[MOPOState, Metrics]:
+    """Branches of the policy in the world, their rewards lowered by lambda u, in the ring."""
+    config = mopo.config
+    model = ensemble_model(state.ensemble, mopo.agent.problem.terminates, PENALTIES[config.penalty])
+    rollout = branched.branch(config, model, branched.policy_of(mopo.agent, state), data, key)
+    log_weight, weight = state.log_weight, jnp.full(config.horizon, config.penalty_weight)
+    if config.tuning == "automatic":
+        u = branched.mean_uncertainty(rollout)
+        log_weight, weight = tune(log_weight, u, config.penalty_goal, mopo.weight_optimizer)
+    state, metrics = branched.keep(state.replace(log_weight=log_weight), penalize(rollout, weight))
+    return state, metrics | {"penalty_weight": weight[-1]}
+
+
 def build(problem: Problem, config: MOPOConfig, steps: int) -> Algorithm:
-    """MOPO's functions for a run of `steps` gradient steps; `UserError` where lambda is tuned from 0."""
-    if config.tuning == "automatic" and not config.penalty_weight:
+    """MOPO's functions for a run of `steps` gradient steps.
+
+    Raises:
+      UserError: lambda is tuned from 0, or the penalty needs a noise that the kind of model does not predict.
+    """
+    if config.tuning == "automatic" and isinstance(config.penalty_weight, float) and config.penalty_weight == 0:
         raise UserError("mopo tunes the logarithm of penalty_weight, which cannot start at 0; set it above 0")
-    base = branched.build(problem, config, steps)
-    penalty = PENALTIES[config.penalty]
-    weight_optimizer = optax.adam(config.penalty_lr)
-
-    def init(key: Key, data: Data, ensemble: Ensemble | None) -> MOPOState:
-        start: BranchedState = base.init(key, data, ensemble)
-        log_weight = TrainState.create(jnp.log(jnp.float32(config.penalty_weight)), weight_optimizer)
-        return MOPOState(start.learner, start.ensemble, start.imagined, log_weight)
-
-    def refresh(state: MOPOState, data: Data, key: Key) -> tuple[MOPOState, Metrics]:
-        model = ensemble_model(state.ensemble, problem.terminates, penalty)
-        policy = lambda obs, key: base.act(state, obs, key, False)  # noqa: E731
-        made = branched.branch(config, model, policy, data, key)
-        log_weight, weight = state.log_weight, jnp.full(config.horizon, config.penalty_weight)
-        if config.tuning == "automatic":
-            u = branched.mean_uncertainty(made)
-            log_weight, weight = tune(log_weight, u, config.penalty_goal, weight_optimizer)
-        made = penalize(made, weight)
-        imagined = ring.push(state.imagined, *flatten(made))
-        metrics = branched.rollout_metrics(made) | {"penalty_weight": weight[-1]}
-        return state.replace(imagined=imagined, log_weight=log_weight), metrics
-
-    return replace(base, init=init, refresh=refresh)
+    require_noise(config.penalty, config.dynamics.kind)
+    mopo = MOPO(config, sac.make(problem, config, steps), optax.adam(config.penalty_lr))
+    return replace(branched.build(problem, config, steps), init=partial(init, mopo), refresh=partial(refresh, mopo))
 
 
 DEFINITION = Definition(
@@ -105,7 +119,7 @@ DEFINITION = Definition(
     equation="r~(s,a) = r(s,a) - lambda u(s,a);  SAC on floor(0.05 * 256) data rows + imagined rows",
     config=MOPOConfig,
     build=build,
-    ensemble=lambda config: config.dynamics,
+    pretraining=branched.dynamics,
     deviations=(
         "Next observations are the true ones of the file; the official code trains its model on the next episode's "
         "reset state at every terminal.",
@@ -113,5 +127,7 @@ DEFINITION = Definition(
         "at the old parameters.",
         "The hopper's termination rule bounds components on both sides; public copies bound them from above only.",
         "All rows of medium-expert are used; the official replay pool keeps the last million.",
+        "Alpha is clamped to at most 1 and the actor's log-std to [-5, 2] (OfflineRL-Kit); the official code clamps "
+        "only the latter, to [-20, 2].",
     ),
 )

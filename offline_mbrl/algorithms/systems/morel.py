@@ -8,20 +8,23 @@ The paper plans with natural policy gradient over whole episodes of this MDP; he
 the data's states, as most suites do, and the results are those of "MOReL-SAC".
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from pydantic import Field
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained
 from offline_mbrl.algorithms.parts import branched, sac
 from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState
-from offline_mbrl.dynamics import ring
+from offline_mbrl.algorithms.parts.sac import SAC
+from offline_mbrl.config import Number
 from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, only_elites, predict
-from offline_mbrl.dynamics.rollout import Model, ModelStep, ensemble_model, flatten
+from offline_mbrl.dynamics.rollout import Model, ModelStep, ensemble_model
 from offline_mbrl.dynamics.uncertainty import Penalty, max_pair
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
@@ -35,9 +38,9 @@ class MOReLConfig(BranchedConfig):
     threshold_rule: Literal["mean_std", "quantile"] = Field(
         "mean_std", description="threshold from the data's disagreement: mean + k std, or a quantile"
     )
-    threshold_scale: float = Field(5.0, ge=0, le=1000, description="k of mean + k std")
+    threshold_scale: Number = Field(5.0, ge=0, le=1000, description="k of mean + k std")
     threshold_quantile: float = Field(0.99, ge=0, le=1, description="share of data rows that count as known")
-    halt_penalty: float = Field(
+    halt_penalty: Number = Field(
         50.0, ge=0, description="kappa, how far the halting reward lies below the data's lowest"
     )
     disagreement_units: Literal["scaled", "raw"] = Field(
@@ -63,7 +66,7 @@ def data_disagreement(ensemble: Ensemble, rows: Transition, scale: Array) -> Arr
     """disc at every data row: [n], a chunk at a time."""
     count = rows.reward.shape[0]
     size = min(CHUNK, count)
-    index = (jnp.arange(-(-count // size) * size) % count).reshape(-1, size)
+    index = (jnp.arange(math.ceil(count / size) * size) % count).reshape(-1, size)
     found = jax.lax.map(lambda i: disagreement(predict(ensemble, rows.obs[i], rows.action[i]), scale), index)
     return found.reshape(-1)[:count]
 
@@ -82,43 +85,47 @@ def halting_model(
     model = ensemble_model(ensemble, terminates, Penalty(lambda prediction, _: disagreement(prediction, scale)))
 
     def step(obs: Array, action: Array, key: Key) -> ModelStep:
-        made = model(obs, action, key)
-        unknown = made.uncertainty > threshold
-        return made._replace(
-            reward=jnp.where(unknown, halt_reward, made.reward), discount=jnp.where(unknown, 0.0, made.discount)
+        imagined = model(obs, action, key)
+        unknown = imagined.uncertainty > threshold
+        return imagined._replace(
+            reward=jnp.where(unknown, halt_reward, imagined.reward),
+            discount=jnp.where(unknown, 0.0, imagined.discount),
         )
 
     return step
 
 
+def init(config: MOReLConfig, agent: SAC, key: Key, data: Data, pretrained: Pretrained) -> MOReLState:
+    """A branched actor-critic in the world of the elites, and the border of the known in it."""
+    start = branched.init(config, agent, key, data, pretrained)
+    elites, obs_dim = only_elites(start.ensemble), agent.problem.obs_dim
+    scale = elites.inputs.std[:obs_dim] if config.disagreement_units == "scaled" else jnp.ones(obs_dim)
+    return branched.extend(
+        MOReLState,
+        start.replace(ensemble=elites),
+        scale=scale,
+        threshold=find_threshold(config, data_disagreement(elites, data.transitions, scale)),
+        halt_reward=data.transitions.reward.min() - config.halt_penalty,
+    )
+
+
+def refresh(config: MOReLConfig, agent: SAC, state: MOReLState, data: Data, key: Key) -> tuple[MOReLState, Metrics]:
+    """Branches of the policy in the pessimistic MDP, in the ring."""
+    model = halting_model(state.ensemble, agent.problem.terminates, state.scale, state.threshold, state.halt_reward)
+    rollout = branched.branch(config, model, branched.policy_of(agent, state), data, key)
+    halted = (rollout.alive & (rollout.uncertainty > state.threshold)).sum() / jnp.maximum(rollout.alive.sum(), 1)
+    state, metrics = branched.keep(state, rollout)
+    return state, metrics | {"halted": halted, "threshold": state.threshold}
+
+
 def build(problem: Problem, config: MOReLConfig, steps: int) -> Algorithm:
     """MOReL-SAC's functions for a run of `steps` gradient steps."""
     agent = sac.make(problem, config, steps)
-    base = branched.build(problem, config, steps)
-
-    def init(key: Key, data: Data, ensemble: Ensemble | None) -> MOReLState:
-        start: BranchedState = base.init(key, data, ensemble)
-        elites = only_elites(start.ensemble)
-        scaled = config.disagreement_units == "scaled"
-        scale = elites.inputs.std[: problem.obs_dim] if scaled else jnp.ones(problem.obs_dim)
-        return MOReLState(
-            learner=start.learner,
-            ensemble=elites,
-            imagined=start.imagined,
-            scale=scale,
-            threshold=find_threshold(config, data_disagreement(elites, data.transitions, scale)),
-            halt_reward=data.transitions.reward.min() - config.halt_penalty,
-        )
-
-    def refresh(state: MOReLState, data: Data, key: Key) -> tuple[MOReLState, Metrics]:
-        model = halting_model(state.ensemble, problem.terminates, state.scale, state.threshold, state.halt_reward)
-        policy = lambda obs, key: sac.act(agent, state.learner.actor.params, obs, key, deterministic=False)  # noqa: E731
-        made = branched.branch(config, model, policy, data, key)
-        halted = (made.alive & (made.uncertainty > state.threshold)).sum() / jnp.maximum(made.alive.sum(), 1)
-        metrics = branched.rollout_metrics(made) | {"halted": halted, "threshold": state.threshold}
-        return state.replace(imagined=ring.push(state.imagined, *flatten(made))), metrics
-
-    return replace(base, init=init, refresh=refresh)
+    return replace(
+        branched.build(problem, config, steps),
+        init=partial(init, config, agent),
+        refresh=partial(refresh, config, agent),
+    )
 
 
 DEFINITION = Definition(
@@ -128,7 +135,7 @@ DEFINITION = Definition(
     equation="max_{i,j} ||f_i(s,a) - f_j(s,a)|| > threshold  =>  r = min_D r - kappa, discount 0;  SAC on the rest",
     config=MOReLConfig,
     build=build,
-    ensemble=lambda config: config.dynamics,
+    pretraining=branched.dynamics,
     deviations=(
         "The planner is SAC on short branches from data states, not natural policy gradient on whole episodes from "
         "start states: compare with other MOReL-SAC results, not with the paper's table.",

@@ -7,9 +7,10 @@ SAC on data and branched rollouts of a model that is trained against the policy 
 by the score-function gradient of the first term. Policy, critics and model live in the space of z-scored observations.
 """
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,36 +18,30 @@ import optax
 from jax.scipy.stats import norm
 from pydantic import Field
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition, sample_rows
-from offline_mbrl.algorithms.parts import branched, sac
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows
+from offline_mbrl.algorithms.parts import branched, cloning, sac
 from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState
+from offline_mbrl.algorithms.parts.cloning import CloningConfig
 from offline_mbrl.algorithms.parts.sac import SAC, SACState
-from offline_mbrl.dynamics import fit, ring
-from offline_mbrl.dynamics.ensemble import (
-    Ensemble,
-    EnsembleConfig,
-    Gaussian,
-    Weights,
-    draw,
-    only_elites,
-    predict,
-    predict_random_elite,
-)
-from offline_mbrl.dynamics.rollout import Model, ModelStep, ensemble_model, flatten
+from offline_mbrl.config import Number
+from offline_mbrl.dynamics import fit
+from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, draw, only_elites, predict, predict_random_elite
+from offline_mbrl.dynamics.models import gaussian
+from offline_mbrl.dynamics.models.gaussian import GaussianConfig, Weights
+from offline_mbrl.dynamics.rollout import Policy, standardized_model
 from offline_mbrl.keys import indices, stream
-from offline_mbrl.nn.networks import Params, action_log_prob
 from offline_mbrl.nn.normalizer import Normalizer
-from offline_mbrl.nn.train_state import TrainState
+from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
 TINY = 1e-6
 """Added to the standard deviation of the advantages."""
 
 
-class RAMBOEnsembleConfig(EnsembleConfig):
+class RAMBOEnsembleConfig(GaussianConfig):
     """The ensemble of the official code, on z-scored observations."""
 
-    learning_rate: float = Field(3e-4, gt=0, description="Adam rate, one optimizer for all members")
+    learning_rate: Number = Field(3e-4, gt=0, description="Adam rate, one optimizer for all members")
     logvar_init: tuple[float, float] = Field((-6.0, 1.0), description="initial bounds of the log-variance")
     logvar_penalty: float = Field(0.001, ge=0, description="weight of sum(max) - sum(min) of the bounds in the loss")
     holdout_ratio: float = Field(0.1, gt=0, lt=1, description="share of rows held out")
@@ -57,12 +52,12 @@ class RAMBOEnsembleConfig(EnsembleConfig):
 class RAMBOConfig(BranchedConfig):
     """The adversarial phase and what the official configuration changes of its neighbours."""
 
-    adversary_weight: float = Field(3e-4, ge=0, le=1, description="lambda; 0 leaves the model as it was fitted")
+    adversary_weight: Number = Field(3e-4, ge=0, le=1, description="lambda; 0 leaves the model as it was fitted")
     adversary_steps: int = Field(1000, ge=1, description="model steps between two refreshes")
-    adversary_lr: float = Field(3e-4, gt=0, description="Adam rate of the model under the adversary")
+    adversary_lr: Number = Field(3e-4, gt=0, description="Adam rate of the model under the adversary")
     pretrain_epochs: int = Field(50, ge=0, description="epochs of behavior cloning before the first step")
     actor_lr_decay: bool = Field(False, description="cosine decay of the actor's rate to 0 over the run")
-    temperature_max: float | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
+    temperature_max: Number | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
     real_ratio: float = Field(0.5, ge=0, le=1, description="share of data rows in a batch, rounded down")
     dynamics: RAMBOEnsembleConfig = Field(RAMBOEnsembleConfig(), description="the dynamics ensemble")
 
@@ -83,24 +78,13 @@ class Score(NamedTuple):
     advantage: Array  # [B]
 
 
-def cloning_loss(agent: SAC, actor: Params, batch: Transition) -> Array:
-    """-mean_b log pi(a_b|s_b), actions pulled inside the open box."""
-    return -action_log_prob(*sac.policy_parameters(agent, actor, batch.obs), batch.action).mean()
+@dataclass(frozen=True)
+class RAMBO:
+    """The static half: settings, actor-critic, and the optimizer of the model under the adversary."""
 
-
-def pretrain(
-    config: RAMBOConfig, agent: SAC, actor: TrainState, normalizer: Normalizer, rows: Transition, key: Key
-) -> TrainState:
-    """Behavior cloning for `pretrain_epochs` epochs with the optimizer that SAC goes on with."""
-
-    def step(actor: TrainState, key: Key) -> tuple[TrainState, None]:
-        batch = fit.standardize(normalizer, sample_rows(rows, key, config.batch_size))
-        grads = jax.grad(cloning_loss, argnums=1)(agent, actor.params, batch)
-        return actor.step(grads, agent.actor_optimizer), None
-
-    steps = config.pretrain_epochs * -(-rows.reward.shape[0] // config.batch_size)
-    cloned, _ = jax.lax.scan(step, actor, jax.random.split(key, steps))
-    return cloned
+    config: RAMBOConfig
+    agent: SAC
+    model_optimizer: optax.GradientTransformation
 
 
 def mixture_log_density(prediction: Gaussian, y: Array) -> Array:
@@ -133,7 +117,7 @@ def adversary_loss(
     elites = only_elites(ensemble.replace(weights=weights))
     log_density = mixture_log_density(predict(elites, score.obs, score.action), score.outcome)
     adversary = config.adversary_weight * (score.advantage * log_density).mean()
-    likelihood = fit.loss(config.dynamics, weights, x, y)
+    likelihood = gaussian.loss(config.dynamics, weights, x, y)
     return adversary + likelihood, {"adversary_loss": adversary, "model_loss": likelihood}
 
 
@@ -159,17 +143,13 @@ def imagine(
 
 
 def adversary_phase(
-    config: RAMBOConfig,
-    agent: SAC,
-    optimizer: optax.GradientTransformation,
-    state: RAMBOState,
-    rows: Transition,
-    key: Key,
+    rambo: RAMBO, state: RAMBOState, rows: Transition, key: Key
 ) -> tuple[tuple[Weights, optax.OptState], Metrics]:
     """`adversary_steps` steps of the model against the policy as it is: the model's new weights and optimizer state.
 
     The branches start at data states and go on from the sampled s', terminal or not, for `horizon` steps; then anew.
     """
+    config, agent, optimizer = rambo.config, rambo.agent, rambo.model_optimizer
     ensemble, size, count = state.ensemble, config.dynamics.batch_size, rows.reward.shape[0]
 
     def step(
@@ -191,63 +171,92 @@ def adversary_phase(
     numbers = jnp.arange(config.adversary_steps)
     keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
     obs = jnp.zeros((config.batch_size, agent.problem.obs_dim))
-    carry = (obs, ensemble.weights, state.model_opt_state)
+    carry = (obs, cast(Weights, ensemble.weights), state.model_opt_state)
     (_, weights, opt_state), metrics = jax.lax.scan(step, carry, (numbers, keys))
     return (weights, opt_state), jax.tree.map(jnp.mean, metrics)
 
 
-def standardized_model(ensemble: Ensemble, normalizer: Normalizer, problem: Problem) -> Model:
-    """A model of z-scored observations as a simulator in the task's own units."""
-    model = ensemble_model(ensemble, lambda z: problem.terminates(normalizer.invert(z)))
+def move_model(rambo: RAMBO, state: RAMBOState, rows: Transition, key: Key) -> tuple[RAMBOState, Metrics]:
+    """The state after an adversary phase; as it was without a weight, and before the first refresh.
 
-    def step(obs: Array, action: Array, key: Key) -> ModelStep:
-        made = model(normalizer.apply(obs), action, key)
-        return made._replace(next_obs=normalizer.invert(made.next_obs))
+    Before the first refresh there are no values yet to work against, and the phase is undone.
+    """
+    weight = rambo.config.adversary_weight
+    if isinstance(weight, float) and weight == 0:
+        return state, {}
+    result, metrics = adversary_phase(rambo, state, rows, key)
+    undone = (state.imagined.size == 0) | (jnp.asarray(weight) == 0)
+    weights, opt_state = jax.tree.map(
+        partial(jnp.where, undone), (state.ensemble.weights, state.model_opt_state), result
+    )
+    return state.replace(ensemble=state.ensemble.replace(weights=weights), model_opt_state=opt_state), metrics
 
-    return step
+
+def standardized_policy(policy: Policy, normalizer: Normalizer) -> Policy:
+    """A policy of z-scored observations on the task's own."""
+
+    def act(obs: Array, key: Key) -> Array:
+        return policy(normalizer.apply(obs), key)
+
+    return act
+
+
+def pretraining(problem: Problem, config: RAMBOConfig, steps: int) -> Mapping[str, Pretraining]:
+    """The world model, and where it is asked for the cloned actor."""
+    fits = branched.dynamics(problem, config, steps)
+    if not config.pretrain_epochs:
+        return fits
+    clone = CloningConfig(
+        hidden=config.hidden,
+        batch_size=config.batch_size,
+        epochs=config.pretrain_epochs,
+        learning_rate=config.actor_lr,
+        decay_steps=steps if config.actor_lr_decay else None,
+    )
+    return {**fits, "clone": cloning.pretraining(clone, sac.make(problem, config, steps))}
+
+
+def init(rambo: RAMBO, key: Key, data: Data, pretrained: Pretrained) -> RAMBOState:
+    """A branched actor-critic whose actor has cloned the data."""
+    start = branched.init(rambo.config, rambo.agent, key, data, pretrained)
+    actor = pretrained.get("clone", start.learner.actor)
+    return branched.extend(
+        RAMBOState,
+        start.replace(learner=start.learner.replace(actor=actor)),
+        model_opt_state=rambo.model_optimizer.init(start.ensemble.weights),
+        normalizer=Normalizer.fit(data.transitions.obs),
+    )
+
+
+def refresh(rambo: RAMBO, state: RAMBOState, data: Data, key: Key) -> tuple[RAMBOState, Metrics]:
+    """The model against the policy, then branches of the policy in the model, in the ring."""
+    state, metrics = move_model(rambo, state, data.transitions, stream(key, "adversary"))
+    model = standardized_model(state.ensemble, state.normalizer, rambo.agent.problem.terminates)
+    policy = standardized_policy(branched.policy_of(rambo.agent, state), state.normalizer)
+    state, rollout_metrics = branched.keep(state, branched.branch(rambo.config, model, policy, data, key))
+    return state, metrics | rollout_metrics
+
+
+def sample(rambo: RAMBO, state: RAMBOState, data: Data, key: Key) -> Transition:
+    """A mixed batch of z-scored observations."""
+    return fit.standardize(state.normalizer, branched.sample(rambo.config, state, data, key))
+
+
+def act(rambo: RAMBO, state: RAMBOState, obs: Array, key: Key, deterministic: bool) -> Array:
+    """The actor's action at the z-scored observation."""
+    return branched.act(rambo.agent, state, state.normalizer.apply(obs), key, deterministic)
 
 
 def build(problem: Problem, config: RAMBOConfig, steps: int) -> Algorithm:
     """RAMBO's functions for a run of `steps` gradient steps."""
-    agent = sac.make(problem, config, steps)
-    base = branched.build(problem, config, steps)
-    optimizer = optax.adam(config.adversary_lr)
-
-    def init(key: Key, data: Data, ensemble: Ensemble | None) -> RAMBOState:
-        start: BranchedState = base.init(key, data, ensemble)
-        normalizer, actor = Normalizer.fit(data.transitions.obs), start.learner.actor
-        if config.pretrain_epochs:
-            actor = pretrain(config, agent, actor, normalizer, data.transitions, stream(key, "pretrain"))
-        return RAMBOState(
-            learner=start.learner.replace(actor=actor),
-            ensemble=start.ensemble,
-            imagined=start.imagined,
-            model_opt_state=optimizer.init(start.ensemble.weights),
-            normalizer=normalizer,
-        )
-
-    def refresh(state: RAMBOState, data: Data, key: Key) -> tuple[RAMBOState, Metrics]:
-        metrics: Metrics = {}
-        if config.adversary_weight:
-            phase_key = stream(key, "adversary")
-            moved, metrics = adversary_phase(config, agent, optimizer, state, data.transitions, phase_key)
-            # Before the first refresh there are no values yet to work against, and the phase is undone.
-            undone = partial(jnp.where, state.imagined.size == 0)
-            weights, opt_state = jax.tree.map(undone, (state.ensemble.weights, state.model_opt_state), moved)
-            state = state.replace(ensemble=state.ensemble.replace(weights=weights), model_opt_state=opt_state)
-        model = standardized_model(state.ensemble, state.normalizer, problem)
-        policy = lambda obs, key: act(state, obs, key, deterministic=False)  # noqa: E731
-        made = branched.branch(config, model, policy, data, key)
-        state = state.replace(imagined=ring.push(state.imagined, *flatten(made)))
-        return state, metrics | branched.rollout_metrics(made)
-
-    def sample(state: RAMBOState, data: Data, key: Key) -> Transition:
-        return fit.standardize(state.normalizer, base.sample(state, data, key))
-
-    def act(state: RAMBOState, obs: Array, key: Key, deterministic: bool) -> Array:
-        return base.act(state, state.normalizer.apply(obs), key, deterministic)
-
-    return replace(base, init=init, sample=sample, act=act, refresh=refresh)
+    rambo = RAMBO(config, sac.make(problem, config, steps), optax.adam(config.adversary_lr))
+    return replace(
+        branched.build(problem, config, steps),
+        init=partial(init, rambo),
+        sample=partial(sample, rambo),
+        act=partial(act, rambo),
+        refresh=partial(refresh, rambo),
+    )
 
 
 DEFINITION = Definition(
@@ -257,7 +266,7 @@ DEFINITION = Definition(
     equation="min_phi lambda E[A(s,a,s') log phi(s',r|s,a)] + L_MLE(phi; D), in turns with SAC on phi's rollouts",
     config=RAMBOConfig,
     build=build,
-    ensemble=lambda config: config.dynamics,
+    pretraining=pretraining,
     deviations=(
         "The elite that an imagined row comes from is drawn anew at every step of the adversary; the official code "
         "draws the assignment once.",

@@ -63,7 +63,7 @@ def load_behaviors(robot: Robot, folder: Path = WEIGHTS) -> Behaviors:
     medium = stochastic(_at(stacked, len(arrays["steps"]) - 2))
     if (logged := d4rl_medium(robot, folder)).is_file():
         files.append(logged)
-        medium = read_policy(logged, robot)
+        medium = read_policy(logged, robot).behavior
     digest = sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     return Behaviors(stacked, **arrays, medium_behavior=medium, digest=digest)
 

@@ -18,7 +18,7 @@ from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import Params
 from offline_mbrl.simulation.simulator import Simulator
-from offline_mbrl.tasks import Physics, Robot
+from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics, Robot
 from offline_mbrl.types import Array, Key
 
 
@@ -69,7 +69,7 @@ def generate(
     behavior: Behavior,
     rows: int,
     seed: int,
-    physics: Physics = "d4rl-v2",
+    physics: Physics = DEFAULT_PHYSICS,
     *,
     cut: bool = True,
     report: Callable[[int], None] = lambda done: None,
@@ -86,13 +86,13 @@ def generate(
 
 
 def rollout_returns(
-    robot: Robot, behavior: Behavior, episodes: int, seed: int, physics: Physics = "d4rl-v2"
+    robot: Robot, behavior: Behavior, episodes: int, seed: int, physics: Physics = DEFAULT_PHYSICS
 ) -> NDArray[np.float64]:
     """[episodes] undiscounted returns of `behavior`."""
     runner = _Runner(robot, behavior, episodes * robot.horizon, seed, physics, episodes)
     while runner.step():
         pass
-    return np.array([np.sum(episode.rewards, dtype=np.float64) for episode in runner.finished(episodes)])
+    return np.array([np.sum(episode.rewards, dtype=np.float64) for episode in runner.first(episodes)])
 
 
 class _Runner:
@@ -131,7 +131,7 @@ class _Runner:
         self._drop_surplus()
         return bool((self._running >= 0).any())
 
-    def finished(self, episodes: int) -> list[Rows]:
+    def first(self, episodes: int) -> list[Rows]:
         """The first `episodes` episodes."""
         return [self._finished[episode] for episode in range(episodes)]
 

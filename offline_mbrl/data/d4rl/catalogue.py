@@ -25,6 +25,28 @@ class Official(NamedTuple):
     url: str
 
 
+class Returns(NamedTuple):
+    """Undiscounted returns of an official file's episodes."""
+
+    mean: float
+    std: float  # population standard deviation
+    episodes: int
+
+
+OFFICIAL_RETURNS = {
+    "halfcheetah-medium": Returns(4770.3, 355.8, 1000),
+    "hopper-medium": Returns(1422.1, 379.0, 2186),
+    "walker2d-medium": Returns(2852.1, 1095.4, 1190),
+    "halfcheetah-medium-replay": Returns(3093.3, 1680.7, 202),
+    "hopper-medium-replay": Returns(467.3, 511.0, 2041),
+    "walker2d-medium-replay": Returns(682.7, 896.0, 1093),
+}
+"""Of the v2 files, as the logs of Decision Transformer's code (Chen et al. 2021, arXiv 2106.01345) print them.
+
+A last episode that the file's end cuts is one of them there.
+"""
+
+
 @cache
 def official_files() -> dict[str, Official]:
     """The published files of the twelve tasks, v2 and v0, by file name."""

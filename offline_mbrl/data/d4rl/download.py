@@ -1,7 +1,10 @@
-"""Fetches official D4RL files: resumed when cut, checked before they get their name."""
+"""Fetches official D4RL files: an interrupted download resumes, and is checked before it gets its name."""
 
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx
 from filelock import FileLock
@@ -18,12 +21,14 @@ ATTEMPTS = 5
 STALL = 30.0
 """Seconds without a byte after which a connection is given up and opened again."""
 
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # Windows has none, and makes links for administrators only
+
 
 class UnavailableError(Exception):
     """The server cannot answer now; worth another attempt."""
 
 
-TRANSIENT = (httpx.TransportError, UnavailableError)
+TRANSIENT = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError, UnavailableError)
 
 
 def download(task: Task, data_dir: Path | None = None, version: str = "v2") -> Path:
@@ -37,7 +42,8 @@ def fetch(entry: Official, folder: Path, *, stall: float = STALL, wait: float = 
     A `.part` left by an interrupted download is continued. Attempts are spaced by `wait` seconds, doubling.
 
     Raises:
-        UserError: the address is gone, the server stalls, the content is not the official one, or the disk is full.
+        UserError: the address is gone, the server stalls or sends one in circles, the content is not the official one,
+          or the disk is full.
     """
     target, part = folder / entry.file, folder / f"{entry.file}.part"
     with writing(part, "free space and run it again, it goes on from there, or choose another --data-dir"):
@@ -47,6 +53,7 @@ def fetch(entry: Official, folder: Path, *, stall: float = STALL, wait: float = 
                 _fetch_part(entry, part, stall, wait)
                 _check_part(entry, part)
                 part.replace(target)
+            part.unlink(missing_ok=True)
     return target
 
 
@@ -61,40 +68,59 @@ def _fetch_part(entry: Official, part: Path, stall: float, wait: float) -> None:
         with progress(entry.file, entry.bytes, lines=False) as report:
             retrying(_continue, entry, part, stall, report)
     except TRANSIENT as error:
-        have = part.stat().st_size if part.exists() else 0
         raise UserError(
-            f"gave up on {entry.url} after {ATTEMPTS} attempts with {have} of {entry.bytes} bytes "
+            f"gave up on {entry.url} after {ATTEMPTS} attempts with {_size(part)} of {entry.bytes} bytes "
             f"({type(error).__name__}: {error or 'no answer'}); run it again to go on from there"
         ) from error
+    except (httpx.RequestError, httpx.InvalidURL) as error:
+        raise UserError(f"{entry.url} leads nowhere ({error}); {_elsewhere(entry)}") from error
 
 
 def _continue(entry: Official, part: Path, stall: float, report: Callable[[int], None]) -> None:
-    """One connection: asks for the bytes that `part` lacks and appends them."""
-    have = part.stat().st_size if part.exists() else 0
+    """One connection: asks for the bytes that `part` lacks and appends them, up to the official size."""
+    have = _size(part)
     if have >= entry.bytes:
         return
     headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"} if have else {"Accept-Encoding": "identity"}
     with httpx.stream("GET", entry.url, headers=headers, timeout=stall, follow_redirects=True) as response:
         _check_status(entry, response)
-        resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
+        resumed = have > 0 and response.status_code == httpx.codes.PARTIAL_CONTENT
         start = have if resumed else 0
         _check_length(entry, response, start)
-        with part.open("ab" if resumed else "wb") as file:
+        with _open_part(part, resumed=resumed) as file:
             # In the pieces that arrive: a piece of fixed size would be lost when the connection breaks inside it.
             for chunk in response.iter_raw():
-                file.write(chunk)
-                start += len(chunk)
+                start += file.write(chunk[: entry.bytes - start])
                 report(start)
+                if start == entry.bytes:
+                    return
+
+
+def _size(part: Path) -> int:
+    """Bytes that an interrupted download left; what is no plain file of its own, a link say, is removed."""
+    try:
+        found = part.lstat()
+    except FileNotFoundError:
+        return 0
+    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+        return found.st_size
+    part.unlink()
+    return 0
+
+
+def _open_part(part: Path, *, resumed: bool) -> BinaryIO:
+    """The part for appending, or a new one; never through a link, and never a file that was there before."""
+    if not resumed:
+        part.unlink(missing_ok=True)
+    flags = os.O_APPEND if resumed else os.O_CREAT | os.O_EXCL
+    return os.fdopen(os.open(part, os.O_WRONLY | NO_LINK | flags, 0o666), "ab")
 
 
 def _check_status(entry: Official, response: httpx.Response) -> None:
     if response.status_code in (429, 500, 502, 503, 504):
         raise UnavailableError(f"HTTP {response.status_code}")
     if response.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
-        raise UserError(
-            f"{entry.url} answers {response.status_code} {response.reason_phrase}; get {entry.file} elsewhere and "
-            "hand it over with `offline-mbrl data import FILE`"
-        )
+        raise UserError(f"{entry.url} answers {response.status_code} {response.reason_phrase}; {_elsewhere(entry)}")
 
 
 def _check_length(entry: Official, response: httpx.Response, start: int) -> None:
@@ -102,8 +128,12 @@ def _check_length(entry: Official, response: httpx.Response, start: int) -> None
     if length is not None and start + int(length) != entry.bytes:
         raise UserError(
             f"{entry.url} offers {start + int(length)} bytes, the official {entry.file} has {entry.bytes}; "
-            "get it elsewhere and hand it over with `offline-mbrl data import FILE`"
+            f"{_elsewhere(entry)}"
         )
+
+
+def _elsewhere(entry: Official) -> str:
+    return f"get {entry.file} elsewhere and hand it over with `offline-mbrl data import FILE`"
 
 
 def _check_part(entry: Official, part: Path) -> None:

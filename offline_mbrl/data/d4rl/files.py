@@ -49,16 +49,16 @@ def verify(data_dir: Path | None = None, cache_dir: Path | None = None) -> Itera
     for folder in folders(data_dir):
         for name, entry in official_files().items():
             if (path := folder / name).is_file():
-                yield check_file(path, entry, cache_dir, remembered=False)
+                yield check_file(path, entry, cache_dir, use_memo=False)
 
 
-def check_file(path: Path, entry: Official, cache_dir: Path | None = None, *, remembered: bool = True) -> Check:
-    """Compares size and SHA-256 with the published ones; an unchanged file is not hashed again if `remembered`."""
+def check_file(path: Path, entry: Official, cache_dir: Path | None = None, *, use_memo: bool = True) -> Check:
+    """Compares size and SHA-256 with the published ones; an unchanged file is not hashed again if `use_memo`."""
     advice = f"fetch it again with `offline-mbrl data download {entry.task}`"
     if (size := path.stat().st_size) != entry.bytes:
         return Check(path, False, f"{path} has {size} bytes, the official file has {entry.bytes}; {advice}")
-    digest = (_remembered(path, cache_dir) if remembered else None) or sha256(path)
-    _remember(path, digest, cache_dir)
+    digest = (_read_memo(path, cache_dir) if use_memo else None) or sha256(path)
+    _write_memo(path, digest, cache_dir)
     if digest != entry.sha256:
         return Check(path, False, f"{path} has SHA-256 {digest}, the official file has {entry.sha256}; {advice}")
     return Check(path, True, "")
@@ -68,7 +68,7 @@ def import_file(path: Path, data_dir: Path | None = None) -> Path:
     """Copies an official file, whatever it is called, into the first search folder under its official name."""
     if not path.is_file():
         raise UserError(f"there is no file {path}")
-    entry = published(path)
+    entry = find_official(path)
     if entry is None:
         raise UserError(f"{path} is none of the official D4RL files: its size and SHA-256 are not in the table of them")
     target = folders(data_dir)[0] / entry.file
@@ -80,12 +80,15 @@ def import_file(path: Path, data_dir: Path | None = None) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 (hex) of a file; `UserError` where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
 
 
-def published(path: Path) -> Official | None:
+def find_official(path: Path) -> Official | None:
     """The official file that `path` is a copy of."""
     if not path.is_file():
         raise UserError(f"there is no file {path}")
@@ -102,7 +105,7 @@ def _advice(task: Task, searched: list[Path], version: str) -> str:
     return f"fetch it with `offline-mbrl data download {task.name}` or name its folder with --data-dir"
 
 
-def _memo(path: Path, cache_dir: Path | None) -> Path:
+def _memo_path(path: Path, cache_dir: Path | None) -> Path:
     return (
         cache_folder(cache_dir) / "verified" / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}.json"
     )
@@ -112,17 +115,18 @@ def _stamp(path: Path) -> Mapping[str, int]:
     return {"bytes": path.stat().st_size, "mtime_ns": path.stat().st_mtime_ns}
 
 
-def _remembered(path: Path, cache_dir: Path | None) -> str | None:
+def _read_memo(path: Path, cache_dir: Path | None) -> str | None:
     """The digest of an earlier check, if the file has not changed since."""
     try:
-        memo = json.loads(_memo(path, cache_dir).read_text())
-    except (OSError, ValueError):
-        return None
-    return str(memo["sha256"]) if memo == {**_stamp(path), "sha256": memo.get("sha256")} else None
+        memo = json.loads(_memo_path(path, cache_dir).read_text())
+        digest = memo.pop("sha256")
+    except (OSError, ValueError, RecursionError, AttributeError, LookupError, TypeError):
+        return None  # there is none, or it is damaged
+    return str(digest) if memo == _stamp(path) else None
 
 
-def _remember(path: Path, digest: str, cache_dir: Path | None) -> None:
+def _write_memo(path: Path, digest: str, cache_dir: Path | None) -> None:
     try:
-        write_text(_memo(path, cache_dir), json.dumps({**_stamp(path), "sha256": digest}))
+        write_text(_memo_path(path, cache_dir), json.dumps({**_stamp(path), "sha256": digest}))
     except OSError:
         return  # a cache that cannot be written costs a second hash next time, no more

@@ -7,14 +7,25 @@ import pytest
 
 from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState, empty_ring
-from offline_mbrl.algorithms.parts.next_values import next_values, on_model_rows, require_two_elites, sample_next_obs
-from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, Layer, Weights
+from offline_mbrl.algorithms.parts.next_values import (
+    SpreadConfig,
+    lowered_target,
+    mean_on_model_rows,
+    next_values,
+    require_two_elites,
+    sample_next_obs,
+    spread,
+)
+from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.dynamics.models.gaussian import GaussianConfig, Weights
 from offline_mbrl.errors import UserError
+from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.types import Array, Problem, Transition
 
 pytestmark = pytest.mark.medium
 
+KEY = jax.random.key(6)
 PROBLEM = Problem(2, 1, lambda obs: jnp.zeros(obs.shape[:-1], bool))
 CONFIG = BranchedConfig(hidden=(), batch_size=4, rollout_batch=1, horizon=1)
 SYSTEM = sac.make(PROBLEM, CONFIG, 1)
@@ -96,10 +107,24 @@ def test_no_gradient_leaves() -> None:
 
 
 def test_data_rows_come_first_and_get_nothing() -> None:
-    config = BranchedConfig(batch_size=4, real_ratio=0.5)
-    np.testing.assert_array_equal(on_model_rows(config, jnp.array([3.0, 4.0])), [0.0, 0.0, 3.0, 4.0])
+    config = SpreadConfig(hidden=(), batch_size=4, real_ratio=0.5, next_samples=1)
+    state, batch = state_in(world(SHIFT, std=1e-9, elites=[1, 0])), rows(jnp.tile(OBS, (2, 1)))
+    found = spread(config, SYSTEM, state, batch, lambda values: values.max(axis=0) - values.min(axis=0), KEY)
+    np.testing.assert_allclose(found, [0.0, 0.0, 9.0, 9.0], rtol=1e-5)
+    assert float(mean_on_model_rows(config, found)) == pytest.approx(9.0)
+
+
+def test_target_by_hand() -> None:
+    reward, discount, value = jnp.array([1.0, -3.0]), jnp.array([0.9, 0.0]), jnp.array([10.0, 10.0])
+    # MICRO lowers the value inside the discount, MOBILE the reward outside it.
+    inside = lowered_target(reward, discount, value, 0.0, jnp.array([1.0, 1.0]), floor=False)
+    np.testing.assert_allclose(inside, [1 + 0.9 * 9, -3.0], rtol=1e-6)
+    outside = lowered_target(reward, discount, value, jnp.array([2.0, 1.0]), 0.0, floor=False)
+    np.testing.assert_allclose(outside, [1 - 2 + 9, -4.0], rtol=1e-6)
+    floored = lowered_target(reward, discount, value, jnp.array([2.0, 1.0]), 0.0, floor=True)
+    np.testing.assert_allclose(floored, [8.0, 0.0], rtol=1e-6)
 
 
 def test_one_elite_has_no_spread() -> None:
     with pytest.raises(UserError, match="needs two elites"):
-        require_two_elites(BranchedConfig(dynamics=EnsembleConfig(elites=1)))
+        require_two_elites(BranchedConfig(dynamics=GaussianConfig(elites=1)))

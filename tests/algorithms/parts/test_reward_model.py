@@ -7,26 +7,34 @@ import pytest
 
 from offline_mbrl.algorithms.parts.reward_model import (
     RewardConfig,
+    RewardEnsemble,
     RewardFit,
     RewardRange,
     bounded_reward,
     conservative_loss,
-    fit_reward,
     predict_reward,
+    pretraining,
     record_losses,
     relabel,
     reward_losses,
     split_members,
     unfinished,
 )
-from offline_mbrl.dynamics.ensemble import Layer, init_layers
+from offline_mbrl.nn.layers import Layer, init_layers
 from offline_mbrl.nn.normalizer import Normalizer
-from offline_mbrl.types import Array, Transition
+from offline_mbrl.pretraining.fit import fit
+from offline_mbrl.types import Array, Key, Transition
+from tests.algorithms.toys import data_of, fit_one
 
 pytestmark = pytest.mark.medium
 
 RANGE = RewardRange(jnp.array(-1.0), jnp.array(3.0))
 TINY = RewardConfig(hidden=(4,), members=3, elites=2, batch_size=16, random_actions=2, max_epochs=3)
+
+
+def fit_reward(config: RewardConfig, rows: Transition, key: Key) -> RewardEnsemble:
+    model: RewardEnsemble = fit_one(pretraining(config), rows, key)
+    return model
 
 
 def data(n: int, seed: int = 0) -> Transition:
@@ -134,7 +142,7 @@ def test_fit_ends_when_every_member_is_done_or_at_the_cap() -> None:
 
 def test_members_that_never_improve_stop_after_their_patience() -> None:
     config = TINY.model_copy(update={"patience": 2, "improvement": 1e6, "max_epochs": 50})
-    model = jax.jit(lambda key: fit_reward(config, data(40), key))(jax.random.key(0))
+    model = fit_reward(config, data(40), jax.random.key(0))
     # The first epoch always counts, since the loss before it is infinite; then three without improvement.
     assert model.epochs == 4
 
@@ -142,10 +150,10 @@ def test_members_that_never_improve_stop_after_their_patience() -> None:
 def test_seeds_stop_on_their_own_and_agree_with_training_alone() -> None:
     config = TINY.model_copy(update={"patience": 1, "improvement": 0.1, "max_epochs": 60})
     rows, keys = data(60), jax.random.split(jax.random.key(3), 4)
-    together = jax.jit(jax.vmap(lambda key: fit_reward(config, rows, key)))(keys)
+    together = fit(pretraining(config), data_of(rows), keys)
     assert len(set(together.epochs.tolist())) > 1
     assert together.epochs.max() < 60
-    alone = jax.jit(lambda key: fit_reward(config, rows, key))(keys[2])
+    alone = fit_reward(config, rows, keys[2])
     assert alone.epochs == together.epochs[2]
     np.testing.assert_allclose(
         predict_reward(alone, rows.obs, rows.action),
@@ -157,7 +165,7 @@ def test_seeds_stop_on_their_own_and_agree_with_training_alone() -> None:
 
 def test_elites_are_the_best_members_and_relabelling_takes_their_mean() -> None:
     rows = data(50)
-    model = jax.jit(lambda key: fit_reward(TINY, rows, key))(jax.random.key(0))
+    model = fit_reward(TINY, rows, jax.random.key(0))
     assert model.layers[0].bias.shape[0] == 2
     assert model.holdout_loss.shape == (3,)
     x = jnp.broadcast_to(model.inputs.apply(jnp.concatenate([rows.obs, rows.action], axis=1)), (2, 50, 3))
@@ -169,7 +177,7 @@ def test_elites_are_the_best_members_and_relabelling_takes_their_mean() -> None:
 
 def test_rewards_that_are_all_equal_do_no_harm() -> None:
     rows = data(40)._replace(reward=jnp.full(40, 2.0))
-    model = jax.jit(lambda key: fit_reward(TINY, rows, key))(jax.random.key(0))
+    model = fit_reward(TINY, rows, jax.random.key(0))
     assert jnp.isfinite(relabel(model, rows)).all()
 
 
@@ -184,8 +192,7 @@ def test_learned_bias_is_that_of_the_known_density() -> None:
     config = RewardConfig.model_validate(settings | {"max_epochs": 100, "weight_decay": 0.0})
     at = np.array([-0.7, -0.3, 0.0, 0.4, 0.7])
     width, density = action.max() - action.min(), (1 + 0.8 * at) / 2
-    fit = jax.jit(fit_reward, static_argnums=0)
     for weight in (beta, 0.0):
-        model = fit(config.model_copy(update={"conservatism": weight}), rows, jax.random.key(0))
+        model = fit_reward(config.model_copy(update={"conservatism": weight}), rows, jax.random.key(0))
         bias = predict_reward(model, zero[:5], jnp.asarray(at[:, None], jnp.float32)) - at
         np.testing.assert_allclose(bias, -weight * 0.5 / (2 * density * width), atol=0.03)

@@ -11,10 +11,12 @@ import pytest
 from offline_mbrl.algorithms.algorithm import Algorithm, State
 from offline_mbrl.algorithms.systems import armor, atac
 from offline_mbrl.algorithms.systems.armor import ARMORConfig, ARMORState, Walk, World
-from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, Layer, Weights
+from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian
+from offline_mbrl.dynamics.models.gaussian import Weights
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.nn import weights as policies
+from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.networks import GaussianActor, init_params
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.types import Array, Data, Metrics, Problem, Transition

@@ -18,11 +18,13 @@ from offline_mbrl.algorithms.systems.combo import (
     pushed_rows,
     remember,
 )
-from offline_mbrl.dynamics.ensemble import Ensemble, init_weights
+from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.dynamics.models.gaussian import GaussianConfig, init_weights
 from offline_mbrl.errors import UserError
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.tasks import TASKS
 from offline_mbrl.types import Data, Key, Problem, Transition
+from tests.algorithms.toys import fitted
 
 pytestmark = pytest.mark.medium
 
@@ -47,7 +49,9 @@ def data() -> Data:
 
 
 def ensemble() -> Ensemble:
-    weights = init_weights(config().dynamics, 2, 1, KEY)
+    dynamics = config().dynamics
+    assert isinstance(dynamics, GaussianConfig)
+    weights = init_weights(dynamics, 2, 1, KEY)
     return Ensemble(weights, Normalizer(jnp.zeros(3), jnp.ones(3)), jnp.array([0, 2], jnp.int32))
 
 
@@ -177,7 +181,7 @@ def test_two_hundred_steps_lower_actions_that_are_not_the_datas(rho: str) -> Non
 @pytest.mark.parametrize("prior", ["uniform", "previous-prior"])
 def test_a_step_moves_critics_actor_and_copy(prior: str) -> None:
     algorithm = DEFINITION.build(PROBLEM, config(prior=prior, weighting="learned"), 10)
-    state = algorithm.init(KEY, data(), ensemble())
+    state = algorithm.init(KEY, data(), fitted(ensemble()))
     assert algorithm.refresh is not None
     state, _ = jax.jit(algorithm.refresh)(state, data(), KEY)
     before = jax.tree.map(jnp.copy, state.learner.actor.params)

@@ -1,12 +1,14 @@
 """CROP's target, actor and temperature by hand, its schedule of steps, and where its rewards go."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from offline_mbrl.algorithms.parts import sac
-from offline_mbrl.algorithms.parts.reward_model import RewardEnsemble, RewardRange, fit_reward, predict_reward
+from offline_mbrl.algorithms.parts.reward_model import RewardEnsemble, RewardRange, predict_reward, pretraining
 from offline_mbrl.algorithms.presets import preset_names, resolve
 from offline_mbrl.algorithms.systems.crop import (
     DEFINITION,
@@ -20,19 +22,23 @@ from offline_mbrl.algorithms.systems.crop import (
     make,
     temperature_loss,
 )
-from offline_mbrl.dynamics import fit as fitting
-from offline_mbrl.dynamics.ensemble import Ensemble, EnsembleConfig, Layer, Weights, init_layers, init_weights
+from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.dynamics.models import gaussian
+from offline_mbrl.dynamics.models.gaussian import GaussianConfig, Weights, init_weights
 from offline_mbrl.dynamics.rollout import ensemble_model
 from offline_mbrl.keys import stream
+from offline_mbrl.nn.layers import Layer, init_layers
+from offline_mbrl.nn.networks import Params
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.nn.train_state import TrainState
 from offline_mbrl.tasks import TASKS
-from offline_mbrl.types import Array, Data, Problem, Transition
+from offline_mbrl.types import Array, Data, Metrics, Problem, Transition
+from tests.algorithms.toys import fit_one, fitted
 
 pytestmark = pytest.mark.medium
 
 PROBLEM = Problem(3, 2, lambda obs: jnp.zeros(obs.shape[:-1], bool))
-WORLD = EnsembleConfig(hidden=(4,), weight_decay=(0.0, 0.0), members=3, elites=2)
+WORLD = GaussianConfig(hidden=(4,), weight_decay=(0.0, 0.0), members=3, elites=2)
 RANGE = RewardRange(jnp.array(-2.0), jnp.array(3.0))
 
 
@@ -73,7 +79,9 @@ def optimizer_steps(trained: TrainState) -> int:
 def start(settings: CROPConfig) -> tuple[CROPState, Data]:
     transitions = rows(30)
     data = Data(transitions, jnp.zeros(30), jnp.zeros(30, bool), jnp.ones(30, bool))
-    return jax.jit(lambda key: build(PROBLEM, settings, 10).init(key, data, world()))(jax.random.key(0)), data
+    reward = fit_one(pretraining(settings.reward), transitions, jax.random.key(0))
+    init = jax.jit(build(PROBLEM, settings, 10).init)
+    return init(jax.random.key(0), data, fitted(world(), reward=reward)), data
 
 
 def test_value_is_bounded_by_what_the_datas_rewards_can_sum_to() -> None:
@@ -149,6 +157,10 @@ def test_data_rows_are_relabelled_once_or_not_at_all() -> None:
     np.testing.assert_array_equal(untouched.rewards, data.transitions.reward)
 
 
+def critic_loss_toward(agent: sac.SAC, rows: Transition, y: Array, critic: Params) -> tuple[Array, Metrics]:
+    return sac.critic_loss(agent, critic, rows, y)
+
+
 def test_one_update_is_two_critic_steps_on_rows_of_their_own_and_one_of_the_actor() -> None:
     settings = config(temperature_lr=1e-2)
     algorithm = build(PROBLEM, settings, 10)
@@ -169,8 +181,8 @@ def test_one_update_is_two_critic_steps_on_rows_of_their_own_and_one_of_the_acto
     for turn, target_key in enumerate(jax.random.split(stream(key, "target"), 2)):
         part = jax.tree.map(lambda leaf, turn=turn: leaf[turn], batch)
         y = bellman_target(settings, agent, learner, state.reward.range, part, target_key)
-        loss = lambda critic, part=part, y=y: sac.critic_loss(agent, critic, part, y)  # noqa: E731
-        learner = sac.update_target(agent, sac.update_critic(agent, learner, loss)[0])
+        learner, _ = sac.update_critic(agent, learner, partial(critic_loss_toward, agent, part, y))
+        learner = sac.update_target(agent, learner)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), moved.learner.target, learner.target
     )
@@ -184,7 +196,7 @@ def test_coefficient_one_inflates_the_variance_by_two() -> None:
     def gradient(logvar: float, weight: float) -> Array:
         bias = jnp.array([[0.0, logvar]])
         weights = Weights((Layer(jnp.zeros((1, 1, 2)), bias),), jnp.array([-60.0]), jnp.array([60.0]))
-        return jax.grad(fitting.likelihood_loss)(weights, x, y, weight).layers[0].bias[0, 1]
+        return jax.grad(gaussian.likelihood_loss)(weights, x, y, weight).layers[0].bias[0, 1]
 
     assert gradient(float(np.log(2 * error**2)), 0.5) == pytest.approx(0.0, abs=1e-5)
     assert gradient(float(np.log(error**2)), 1.0) == pytest.approx(0.0, abs=1e-5)
@@ -194,13 +206,14 @@ def test_coefficient_one_inflates_the_variance_by_two() -> None:
 def test_bounds_of_the_variance_move_only_when_trained(trained: bool) -> None:
     settings = WORLD.model_copy(update={"logvar_trained": trained})
     weights = init_weights(settings, 3, 2, jax.random.key(0))
-    grads = jax.grad(fitting.loss, argnums=1)(settings, weights, jnp.ones((3, 4, 5)), jnp.ones((3, 4, 4)))
+    grads = jax.grad(gaussian.loss, argnums=1)(settings, weights, jnp.ones((3, 4, 5)), jnp.ones((3, 4, 4)))
     assert bool(grads.min_logvar.any() and grads.max_logvar.any()) is trained
     assert grads.layers[0].weight.any()
 
 
 def test_transition_model_has_the_codes_bounds_and_coefficient() -> None:
     settings = CROPConfig().dynamics
+    assert isinstance(settings, GaussianConfig)
     assert settings.logvar_init == (2 * -5.0, 2 * 0.25)
     assert not settings.logvar_trained
     assert settings.logvar_weight == 0.5
@@ -213,9 +226,9 @@ def test_ensembles_of_other_sizes(members: int) -> None:
     settings = resolve(DEFINITION, "hopper-medium", None, sizes).config
     assert isinstance(settings, CROPConfig)
     tiny = settings.reward.model_copy(update={"hidden": (4,), "max_epochs": 1, "random_actions": 2})
-    reward = jax.jit(fit_reward, static_argnums=0)(tiny, rows(30), jax.random.key(0))
+    reward = fit_one(pretraining(tiny), rows(30), jax.random.key(0))
     assert (reward.holdout_loss.shape, reward.layers[0].bias.shape[0]) == ((members,), elites)
-    assert DEFINITION.ensemble(settings) == settings.dynamics
+    assert DEFINITION.pretraining(PROBLEM, settings, 1)["dynamics"].config == settings.dynamics
     assert settings.dynamics.members == members
 
 
@@ -226,5 +239,7 @@ def test_presets_keep_256_data_rows_in_a_batch(task: str) -> None:
         resolved = resolve(DEFINITION, task, preset)
         assert isinstance(resolved.config, CROPConfig)
         assert resolved.config.real_rows == 256
-        assert not resolved.config.dynamics.logvar_trained  # naming one setting of the record keeps the others
+        dynamics = resolved.config.dynamics
+        assert isinstance(dynamics, GaussianConfig)
+        assert not dynamics.logvar_trained  # naming one setting of the record keeps the others
         assert "reward.conservatism" in resolved.sources

@@ -7,7 +7,7 @@ import pytest
 
 from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.algorithms.presets import resolve
-from offline_mbrl.algorithms.systems.mobile import DEFINITION, MOBILEConfig, inconsistency, penalized_target, target
+from offline_mbrl.algorithms.systems.mobile import DEFINITION, MOBILEConfig, inconsistency, target
 from offline_mbrl.dynamics.ensemble import Ensemble
 from offline_mbrl.keys import stream
 from offline_mbrl.tasks import TASKS
@@ -31,12 +31,6 @@ def test_inconsistency_has_the_sample_divisor() -> None:
     drawn = np.random.default_rng(0).normal(size=(5, 7))
     np.testing.assert_allclose(jax.jit(inconsistency)(drawn), drawn.std(axis=0, ddof=1), rtol=1e-5)
     assert inconsistency(jnp.asarray(drawn)).min() >= 0.0
-
-
-def test_target_by_hand() -> None:
-    arguments = jnp.array([1.0, -5.0]), jnp.array([2.0, 1.0]), jnp.array([0.5, 0.0])
-    np.testing.assert_allclose(penalized_target(*arguments, beta=4.0, floor=True), [1.0, 0.0])
-    np.testing.assert_allclose(penalized_target(*arguments, beta=4.0, floor=False), [1.0, -4.0])
 
 
 def test_penalty_lowers_model_rows_by_beta_std_outside_the_discount() -> None:

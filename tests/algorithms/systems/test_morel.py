@@ -15,10 +15,13 @@ from offline_mbrl.algorithms.systems.morel import (
     find_threshold,
     halting_model,
 )
-from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, Layer, Weights, only_elites, predict
+from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, only_elites, predict
+from offline_mbrl.dynamics.models.gaussian import Weights
+from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.tasks import TASKS
 from offline_mbrl.types import Data, Problem, Transition
+from tests.algorithms.toys import fitted
 
 pytestmark = pytest.mark.medium
 
@@ -113,7 +116,7 @@ def test_known_steps_keep_the_tasks_own_termination() -> None:
 def test_a_run_imagines_in_the_pessimistic_mdp() -> None:
     settings = config(threshold_scale=0.0, halt_penalty=50.0)
     algorithm = DEFINITION.build(PROBLEM, settings, 10)
-    state = algorithm.init(KEY, data(), ensemble())
+    state = algorithm.init(KEY, data(), fitted(ensemble()))
     # |a| / 2 over the data has mean 0.26: half of a uniform choice of actions is unknown.
     assert float(state.threshold) == pytest.approx(0.26, abs=1e-3)
     np.testing.assert_array_equal(state.scale, [2.0, 5.0])
@@ -133,7 +136,7 @@ def test_the_planner_is_named() -> None:
 
 def test_raw_units_are_an_option() -> None:
     build = DEFINITION.build(PROBLEM, config(disagreement_units="raw"), 10)
-    np.testing.assert_array_equal(build.init(KEY, data(), ensemble()).scale, [1.0, 1.0])
+    np.testing.assert_array_equal(build.init(KEY, data(), fitted(ensemble())).scale, [1.0, 1.0])
 
 
 @pytest.mark.parametrize("preset", [None, *preset_names("morel")])

@@ -13,6 +13,7 @@ from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.algorithms.presets import preset_names, resolve
 from offline_mbrl.algorithms.systems.rambo import (
     DEFINITION,
+    RAMBO,
     RAMBOConfig,
     RAMBOState,
     Score,
@@ -21,16 +22,20 @@ from offline_mbrl.algorithms.systems.rambo import (
     adversary_phase,
     imagine,
     mixture_log_density,
-    pretrain,
-    standardized_model,
+    pretraining,
     whiten,
 )
 from offline_mbrl.dynamics import fit
-from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, Layer, Weights, init_weights
-from offline_mbrl.dynamics.rollout import ensemble_model
+from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian
+from offline_mbrl.dynamics.models import gaussian
+from offline_mbrl.dynamics.models.gaussian import Weights, init_weights
+from offline_mbrl.dynamics.registry import pretraining_of
+from offline_mbrl.dynamics.rollout import ensemble_model, standardized_model
+from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.tasks import TASKS
 from offline_mbrl.types import Array, Data, Problem, Transition
+from tests.algorithms.toys import fit_one, fitted
 
 pytestmark = pytest.mark.medium
 
@@ -117,7 +122,7 @@ def test_without_weight_the_gradient_is_maximum_likelihoods() -> None:
     x, y = likelihood_batch(settings, world)
     score = Score(rows().obs[:5], rows().action[:5], jnp.ones((5, 3)), jnp.arange(5.0))
     found, _ = jax.grad(adversary_loss, argnums=1, has_aux=True)(settings, world.weights, world, score, x, y)
-    expected = jax.grad(fit.loss, argnums=1)(settings.dynamics, world.weights, x, y)
+    expected = jax.grad(gaussian.loss, argnums=1)(settings.dynamics, world.weights, x, y)
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
@@ -143,7 +148,7 @@ def test_members_that_are_no_elites_feel_the_likelihood_alone() -> None:
     x, y = likelihood_batch(settings, world)
     score = Score(jnp.ones((5, 2)), jnp.ones((5, 1)), jnp.ones((5, 3)), jnp.arange(5.0))
     found, _ = jax.grad(adversary_loss, argnums=1, has_aux=True)(settings, world.weights, world, score, x, y)
-    plain = jax.grad(fit.loss, argnums=1)(settings.dynamics, world.weights, x, y)
+    plain = jax.grad(gaussian.loss, argnums=1)(settings.dynamics, world.weights, x, y)
     same = [bool(jnp.allclose(found.layers[-1].bias[i], plain.layers[-1].bias[i], atol=1e-7)) for i in range(3)]
     assert same == [False, True, False]
 
@@ -164,7 +169,7 @@ def test_the_model_speaks_the_tasks_units() -> None:
     settings = config()
     world, normalizer = ensemble(settings), Normalizer(jnp.array([95.0, 1.0]), jnp.array([10.0, 0.5]))
     obs, action = jnp.array([[95.0, 1.0], [120.0, 0.0]]), jnp.array([[0.1], [0.2]])
-    found = standardized_model(world, normalizer, PROBLEM)(obs, action, KEY)
+    found = standardized_model(world, normalizer, PROBLEM.terminates)(obs, action, KEY)
     inner = ensemble_model(world, PROBLEM.terminates)(normalizer.apply(obs), action, KEY)
     np.testing.assert_allclose(found.next_obs, normalizer.invert(inner.next_obs), rtol=1e-5)
     np.testing.assert_array_equal(found.discount, 1.0 - (found.next_obs[:, 0] > 100))
@@ -172,17 +177,18 @@ def test_the_model_speaks_the_tasks_units() -> None:
 
 
 def test_a_standardized_fit_is_the_fit_of_standardized_rows() -> None:
-    keys = jax.random.key(0)[None]
+    key = jax.random.key(0)
     settings = config().dynamics.model_copy(update={"max_epochs": 1})
     plain = settings.model_copy(update={"standardize": False})
-    found = fit.fit(settings, rows(), keys)
-    expected = fit.fit(plain, fit.standardize(Normalizer.fit(rows().obs), rows()), keys)
+    found = fit_one(pretraining_of(settings, 2, 1), rows(), key)
+    scaled = fit.standardize(Normalizer.fit(rows().obs), rows())
+    expected = fit_one(pretraining_of(plain, 2, 1), scaled, key)
     same = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
     jax.tree.map(same, found.ensemble.weights, expected.ensemble.weights)
 
 
-def state_of(settings: RAMBOConfig, system: sac.SAC, optimizer: optax.GradientTransformation) -> RAMBOState:
-    start: RAMBOState = DEFINITION.build(PROBLEM, settings, 10).init(KEY, data(), ensemble(settings))
+def state_of(settings: RAMBOConfig, optimizer: optax.GradientTransformation) -> RAMBOState:
+    start: RAMBOState = DEFINITION.build(PROBLEM, settings, 10).init(KEY, data(), fitted(ensemble(settings)))
     return start.replace(model_opt_state=optimizer.init(start.ensemble.weights))
 
 
@@ -190,12 +196,12 @@ def test_the_adversary_lowers_the_models_value_at_a_bounded_cost_in_likelihood()
     def trained(weight: float) -> tuple[float, float]:
         settings = config(adversary_weight=weight, adversary_steps=300, adversary_lr=3e-3)
         agent, optimizer = sac.make(PROBLEM, settings, 1), optax.adam(settings.adversary_lr)
-        state = state_of(settings, agent, optimizer)
-        (weights, _), _ = jax.jit(partial(adversary_phase, settings, agent, optimizer))(state, rows(), KEY)
+        state = state_of(settings, optimizer)
+        (weights, _), _ = jax.jit(partial(adversary_phase, RAMBO(settings, agent, optimizer)))(state, rows(), KEY)
         world = state.ensemble.replace(weights=weights)
         starts = jnp.tile(state.normalizer.apply(rows().obs), (20, 1))
         _, gain, _ = imagine(agent, state.learner, world, state.normalizer, starts, KEY)
-        return float(gain.mean()), float(fit.loss(settings.dynamics, weights, *likelihood_batch(settings, world)))
+        return float(gain.mean()), float(gaussian.loss(settings.dynamics, weights, *likelihood_batch(settings, world)))
 
     plain_value, plain_loss = trained(0.0)
     value, loss = trained(1.0)
@@ -207,7 +213,7 @@ def test_the_phase_before_the_first_rollouts_leaves_no_trace() -> None:
     algorithm = DEFINITION.build(PROBLEM, config(), 10)
     assert algorithm.refresh is not None
     refresh = jax.jit(algorithm.refresh)
-    start = algorithm.init(KEY, data(), ensemble(config()))
+    start = algorithm.init(KEY, data(), fitted(ensemble(config())))
     first, _ = refresh(start, data(), KEY)
     jax.tree.map(np.testing.assert_array_equal, first.ensemble, start.ensemble)
     jax.tree.map(np.testing.assert_array_equal, first.model_opt_state, start.model_opt_state)
@@ -225,7 +231,7 @@ def test_the_phase_before_the_first_rollouts_leaves_no_trace() -> None:
 def test_without_weight_there_is_no_adversary() -> None:
     algorithm = DEFINITION.build(PROBLEM, config(adversary_weight=0.0), 10)
     assert algorithm.refresh is not None
-    state = jax.eval_shape(algorithm.init, KEY, data(), ensemble(config()))
+    state = jax.eval_shape(algorithm.init, KEY, data(), fitted(ensemble(config())))
     _, metrics = jax.eval_shape(algorithm.refresh, state, data(), KEY)
     assert "adversary_loss" not in metrics
 
@@ -236,8 +242,7 @@ def test_pre_training_clones_the_data_and_keeps_its_moments() -> None:
     obs = jax.random.normal(KEY, (200, 2))
     batch = Transition(10 * obs, 0.5 * jnp.tanh(obs[:, :1]), jnp.zeros(200), jnp.ones(200), obs)
     normalizer = Normalizer.fit(batch.obs)
-    start = sac.init(agent, KEY).actor
-    actor = jax.jit(partial(pretrain, settings, agent))(start, normalizer, batch, KEY)
+    actor = fit_one(pretraining(PROBLEM, settings, 10)["clone"], batch, KEY)
     action = sac.act(agent, actor.params, normalizer.apply(batch.obs), KEY, True)
     assert float(jnp.abs(action - batch.action).mean()) < 0.1
     assert int(actor.opt_state[0].count) == 60 * 7

@@ -11,7 +11,9 @@ from offline_mbrl.data.builtin import recipe as builtin
 from offline_mbrl.data.builtin.behaviors import WEIGHTS, load_behaviors
 from offline_mbrl.data.builtin.recipe import full_size, load_builtin, make, segments, set_name
 from offline_mbrl.data.cache import cache_folder, load, save
+from offline_mbrl.data.d4rl.catalogue import OFFICIAL_RETURNS
 from offline_mbrl.data.dataset import Dataset
+from offline_mbrl.data.summary import summarize
 from offline_mbrl.data.synthetic import synthetic
 from offline_mbrl.errors import UserError
 from offline_mbrl.nn import weights as policies
@@ -94,14 +96,16 @@ def test_a_reduced_size_is_part_of_the_name(size: int | None, name: str) -> None
     assert set_name(MEDIUM, size) == name
 
 
-def test_every_training_step_of_a_replay_is_played_by_the_nearest_snapshot(weights: Path) -> None:
-    plan = segments(get_task("hopper-medium-replay"), load_behaviors(HOPPER, weights), 300)
-    assert [(part.policy, part.until) for part in plan] == [
-        ("random", 50),
-        ("replay-0", 150),
-        ("replay-1", 250),
-        ("replay-2", 300),
-    ]
+# Training steps 5, 15 and 25 of 30 are halfway between the snapshots: shares 1/6, 1/2, 5/6 of the time; squared
+# they are shares of the rows at pace 1/2.
+@pytest.mark.parametrize(("pace", "until"), [(1.0, [600, 1800, 3000, 3600]), (0.5, [100, 900, 2500, 3600])])
+def test_every_training_step_of_a_replay_is_played_by_the_nearest_snapshot(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, pace: float, until: list[int]
+) -> None:
+    monkeypatch.setitem(builtin.REPLAY_PACE, "hopper", pace)
+    plan = segments(get_task("hopper-medium-replay"), load_behaviors(HOPPER, weights), 3600)
+    assert [part.policy for part in plan] == ["random", "replay-0", "replay-1", "replay-2"]
+    assert [part.until for part in plan] == until
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -184,14 +188,14 @@ def test_a_full_disk_is_one_clear_line(weights: Path, monkeypatch: pytest.Monkey
 
 def _ask(path: Path, log: Path) -> None:
     """What a process that wants a set does; noting every build."""
-    from offline_mbrl.data.cache import cached
+    from offline_mbrl.data.cache import load_or_build
 
     def build() -> Dataset:
         with log.open("a") as file:
             file.write("built\n")
         return synthetic(MEDIUM, 3000)
 
-    cached(path, build)
+    load_or_build(path, build)
 
 
 def test_two_processes_build_a_set_once(tmp_path: Path) -> None:
@@ -234,7 +238,16 @@ def test_shipped_policies_reach_their_levels(robot: str) -> None:
         pytest.skip(f"no weights of {robot} are shipped yet")
     behaviors, body = load_behaviors(ROBOTS[robot]), ROBOTS[robot]
     assert len(behaviors.medium_returns) >= 100
-    assert abs(body.normalized_score(behaviors.medium_returns).mean() - choose.MEDIUM_SCORE[robot]) < 8
+    assert abs(body.normalized_score(behaviors.medium_returns).mean() - choose.medium_score(body)) < 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_replay_sets_average_what_the_official_ones_do(robot: str) -> None:
+    task = get_task(f"{robot}-medium-replay")
+    facts = summarize(make(task, load_behaviors(task.robot), full_size(task)))
+    official = task.robot.normalized_score(OFFICIAL_RETURNS[task.name].mean)
+    assert facts.score_mean == pytest.approx(float(official), abs=2)
 
 
 def test_the_shipped_weights_are_small() -> None:

@@ -15,6 +15,9 @@ from offline_mbrl.errors import UserError
 
 CONTENT = bytes(range(256)) * 400
 
+LOCATIONS = {"loop": "/hopper_medium-v2.hdf5", "empty": "", "elsewhere": "ftp://127.0.0.1/x"}
+"""Where the modes that redirect send one to."""
+
 
 class Server(ThreadingHTTPServer):
     """Serves CONTENT, or misbehaves as `mode` says, and notes the Range of every request."""
@@ -22,6 +25,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     mode = "ranges"
     ranges: list[str | None]
+    surplus = 0  # pieces sent beyond the end
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -39,6 +43,12 @@ class Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range")
         self.server.ranges.append(wanted)
         mode, start = self.server.mode, 0
+        if mode in LOCATIONS:
+            self.send_response(302)
+            self.send_header("Location", LOCATIONS[mode])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         if mode == "404" or (mode == "503 once" and len(self.server.ranges) == 1):
             self.send_error(404 if mode == "404" else 503)
             return
@@ -50,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         if mode == "wrong size":
             body = body[:-1]
         self.send_response(206 if start else 200)
-        if mode != "wrong size, unsaid":
+        if mode not in ("wrong size, unsaid", "no length", "endless"):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if mode == "stalls" or (mode == "cut once" and len(self.server.ranges) == 1):
@@ -60,6 +70,12 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.released.wait(30)
             return
         self.wfile.write(body[:-1] if mode == "wrong size, unsaid" else body)
+        while mode == "endless":
+            try:
+                self.wfile.write(bytes(100_000))
+            except OSError:
+                return
+            self.server.surplus += 1
 
 
 @pytest.fixture
@@ -93,7 +109,7 @@ def test_a_fresh_download(entry: Official, server: Server, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("mode", "have"), [("ranges", 5000), ("no ranges", 5000), ("ranges", len(CONTENT))])
-def test_a_cut_download_is_continued(entry: Official, server: Server, tmp_path: Path, mode: str, have: int) -> None:
+def test_an_interrupted_download_resumes(entry: Official, server: Server, tmp_path: Path, mode: str, have: int) -> None:
     server.mode = mode
     part = tmp_path / f"{entry.file}.part"
     part.write_bytes(CONTENT[:have])
@@ -163,17 +179,75 @@ def test_a_server_that_is_not_there(entry: Official, tmp_path: Path) -> None:
         fetch(entry._replace(url="http://127.0.0.1:9/x"), tmp_path, wait=0)
 
 
-def test_a_disk_that_fills(entry: Official, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = Path.open
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("loop", "Exceeded maximum allowed redirects"),
+        ("empty", "Exceeded maximum allowed redirects"),
+        ("elsewhere", "unsupported protocol 'ftp://'"),
+    ],
+)
+def test_redirections_that_lead_nowhere_are_not_tried_again(
+    entry: Official, server: Server, tmp_path: Path, mode: str, words: str
+) -> None:
+    server.mode = mode
+    with pytest.raises(UserError, match=rf"leads nowhere \(.*{words}.*\); get .* elsewhere .* data import FILE"):
+        fetch(entry, tmp_path)
+    assert len(server.ranges) <= 21  # one attempt follows twenty
+    assert names(tmp_path) == set()
 
+
+@pytest.mark.parametrize("mode", ["no length", "endless"])
+def test_without_a_length_the_official_size_ends_the_download(
+    entry: Official, server: Server, tmp_path: Path, mode: str
+) -> None:
+    server.mode = mode
+    assert fetch(entry, tmp_path).read_bytes() == CONTENT
+    assert server.surplus < 1000  # what the connection buffers, no more
+
+
+def planted(path: Path, link: str, victim: Path) -> None:
+    if link == "hard":
+        path.hardlink_to(victim)
+    else:
+        path.symlink_to(victim)
+
+
+@pytest.mark.parametrize("mode", ["ranges", "no ranges"])
+@pytest.mark.parametrize("link", ["symbolic", "hard"])
+def test_a_planted_link_is_replaced_and_its_target_kept(
+    entry: Official, server: Server, tmp_path: Path, mode: str, link: str
+) -> None:
+    server.mode = mode
+    victim, folder = tmp_path / "victim", tmp_path / "data"
+    victim.write_bytes(b"mine")
+    folder.mkdir()
+    planted(folder / f"{entry.file}.part", link, victim)
+    assert fetch(entry, folder).read_bytes() == CONTENT
+    assert victim.read_bytes() == b"mine"
+    assert server.ranges == [None]
+
+
+def test_a_dangling_link_makes_no_file_elsewhere(entry: Official, tmp_path: Path) -> None:
+    (tmp_path / f"{entry.file}.part").symlink_to(tmp_path / "elsewhere")
+    fetch(entry, tmp_path)
+    assert names(tmp_path) == {entry.file}
+
+
+def test_a_leftover_beside_the_whole_file_is_removed(entry: Official, tmp_path: Path) -> None:
+    (tmp_path / entry.file).write_bytes(CONTENT)
+    part = tmp_path / f"{entry.file}.part"
+    part.write_bytes(CONTENT[:100])
+    fetch(entry, tmp_path)
+    assert not part.exists()
+
+
+def test_a_disk_that_fills(entry: Official, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(io.BytesIO):
         def write(self, data: Any) -> int:
             raise OSError(28, "No space left on device")
 
-    def open_full(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        return Full() if path.suffix == ".part" and mode != "rb" else opened(path, mode, *args, **kwargs)
-
-    monkeypatch.setattr(Path, "open", open_full)
+    monkeypatch.setattr(download, "_open_part", lambda part, resumed: Full())
     with pytest.raises(UserError, match=r"No space left on device\); free space and run it again, it goes on"):
         fetch(entry, tmp_path)
     assert not (tmp_path / entry.file).exists()

@@ -42,7 +42,7 @@ def rlkits_policy(content: dict[str, np.ndarray], obs: np.ndarray) -> tuple[np.n
 
 def test_the_policy_is_rlkits(tmp_path: Path) -> None:
     content = arrays() | {"last_fc_log_std/bias": np.array([-9.0, -1.0, 5.0], np.float32)}
-    behavior = read_policy(hdf5(tmp_path / "x.hdf5", content), HOPPER)
+    behavior = read_policy(hdf5(tmp_path / "x.hdf5", content), HOPPER).behavior
     obs = np.linspace(-1, 1, 11).astype(np.float32)
     mean, std = rlkits_policy(content, obs)
     assert std[0] < np.exp(-5.0)  # our own actors stop there, this one does not
@@ -57,8 +57,16 @@ def test_the_policy_is_rlkits(tmp_path: Path) -> None:
 def test_an_extracted_policy_is_the_files(tmp_path: Path) -> None:
     source = hdf5(tmp_path / "x.hdf5", arrays())
     ours, theirs = (read_policy(path, HOPPER) for path in (extract(source, tmp_path / "x.npz"), source))
-    jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
-    assert ours.act is theirs.act  # one compiled function serves both
+    jax.tree.map(np.testing.assert_array_equal, ours.behavior.params, theirs.behavior.params)
+    assert ours.behavior.act is theirs.behavior.act  # one compiled function serves both
+    assert ours.digest == theirs.digest
+    other = hdf5(tmp_path / "y.hdf5", arrays() | {"fc0/bias": np.ones(4, np.float32)})
+    assert read_policy(other, HOPPER).digest != ours.digest
+
+
+def test_an_archive_is_named_as_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"name it .*out\.npz"):
+        extract(hdf5(tmp_path / "x.hdf5", arrays()), tmp_path / "out.hdf5")
 
 
 @pytest.mark.parametrize(
@@ -67,6 +75,11 @@ def test_an_extracted_policy_is_the_files(tmp_path: Path) -> None:
         ({"nonlinearity": np.array(b"tanh")}, "nonlinearity is b'tanh'; only b'relu'"),
         ({"fc0/weight": np.zeros((4, 17), np.float32)}, "maps 17 observations to 3 actions; hopper has 11 and 3"),
         ({"fc1/bias": None}, "holds no policy"),
+        ({"fc1/weight": np.zeros((4, 5), np.float32)}, "do not fit each other"),
+        ({"last_fc_log_std/bias": np.zeros(2, np.float32)}, "do not fit each other"),
+        ({"fc0/weight": np.zeros(4, np.float32)}, "do not fit each other"),
+        ({"fc0/bias": np.array([1, 2, 3, np.nan], np.float32)}, "fc0/bias holds other than finite numbers"),
+        ({"fc0/bias": np.array([b"1", b"2", b"3", b"4"])}, "fc0/bias holds text where"),
     ],
 )
 def test_another_kind_of_policy_is_refused(tmp_path: Path, change: dict[str, np.ndarray | None], words: str) -> None:
@@ -80,8 +93,16 @@ def test_what_is_no_policy_file_is_named(tmp_path: Path) -> None:
         read_policy(tmp_path / "absent.npz", HOPPER)
     for name in ("x.npz", "x.hdf5"):
         (tmp_path / name).write_bytes(b"something else")
-        with pytest.raises(UserError, match="cannot read a policy"):
+        with pytest.raises(UserError, match="cannot read"):
             read_policy(tmp_path / name, HOPPER)
+
+
+def test_an_archive_that_claims_too_much_is_refused(tmp_path: Path) -> None:
+    extract(hdf5(tmp_path / "x.hdf5", arrays()), tmp_path / "x.npz")
+    with np.load(tmp_path / "x.npz") as archive:
+        np.savez_compressed(tmp_path / "y.npz", **archive, more=np.zeros(2**24, np.float32))
+    with pytest.raises(UserError, match=r"cannot read a policy from .*y\.npz \(\d+ bytes are too many\)"):
+        read_policy(tmp_path / "y.npz", HOPPER)
 
 
 @pytest.mark.parametrize("robot", ROBOTS.values(), ids=lambda robot: robot.name)

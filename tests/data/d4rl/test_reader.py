@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
+from offline_mbrl.data.cache import cache_folder
 from offline_mbrl.data.d4rl import files, reader
 from offline_mbrl.data.d4rl.catalogue import Official, official_files
 from offline_mbrl.data.d4rl.files import import_file, locate, sha256, verify
@@ -37,11 +38,11 @@ def published(raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return path
 
 
-# rows, episodes, terminals, time-outs; v0 files lose the last row of every episode
+# rows, episodes, terminals, time-outs; v0 files hold no next observations, yet every fall
 REAL = {
     "hopper_medium-v2": ("hopper-medium", 911, 2, 2, 0),
     "halfcheetah_medium-v2": ("halfcheetah-medium", 2000, 2, 0, 2),
-    "hopper_medium": ("hopper-medium", 522, 2, 2, 0),
+    "hopper_medium": ("hopper-medium", 524, 2, 2, 0),
     "hopper_random-v1": ("hopper-random", 50, 2, 2, 0),
     "halfcheetah_medium_replay-v1": ("halfcheetah-medium-replay", 2000, 2, 0, 2),
 }
@@ -53,9 +54,9 @@ def test_every_real_file_is_read_by_the_rules(shared: Path, name: str) -> None:
     dataset = load(task, f"d4rl:{shared / 'd4rl' / name}.hdf5")
     facts = summarize(dataset)
     assert (facts.rows, facts.episodes, facts.terminals, facts.timeouts) == (rows, episodes, terminals, timeouts)
-    assert (dataset.source, dataset.physics) == ("d4rl-unofficial", "d4rl-v2")
-    expected = 0 if name == "hopper_medium" else terminals
-    assert (dataset.discounts == 0).sum() == expected
+    assert (dataset.source, dataset.physics) == ("d4rl-unofficial", "unknown")
+    assert (dataset.discounts == 0).sum() == terminals
+    assert (~dataset.known_next).sum() == (terminals if name == "hopper_medium" else 0)
     assert not (dataset.discounts[dataset.ends] == 0).any() or dataset.episodes.terminals.any()
     # No row leaps: a reset state in place of a terminal's next observation would move the torso upright at once.
     np.testing.assert_array_less(np.abs(dataset.next_observations - dataset.observations)[:, 1].max(), 0.8)
@@ -88,7 +89,7 @@ def test_layouts_that_tests_write_read_alike(raw: dict[str, Any], tmp_path: Path
 def test_missing_timeouts_are_counted_from_the_horizon(tmp_path: Path) -> None:
     terminals = np.zeros(2600, np.bool_)
     terminals[499] = True
-    np.testing.assert_array_equal(np.flatnonzero(reader._timeouts(terminals, 1000)), [1499, 2499])
+    np.testing.assert_array_equal(np.flatnonzero(reader._timeouts(terminals, MEDIUM)), [1499, 2499])
 
 
 def test_search_order_is_argument_environment_home(
@@ -113,7 +114,7 @@ def test_a_missing_file_says_where_it_was_looked_for_and_what_to_do(raw: dict[st
 
 def test_an_official_file_is_used_and_hashed_once(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load_d4rl(MEDIUM, published.parent)
-    assert (first.source, first.name) == ("d4rl-v2", "hopper-medium-v2")
+    assert (first.source, first.name, first.physics) == ("d4rl-v2", "hopper-medium-v2", "d4rl-v2")
     monkeypatch.setattr(files, "sha256", lambda path: pytest.fail("hashed again"))
     assert load_d4rl(MEDIUM, published.parent).fingerprint == first.fingerprint
     os.utime(published, (1, 1))
@@ -133,9 +134,21 @@ def test_a_changed_file_is_refused_and_can_be_named(published: Path, tmp_path: P
         load_d4rl(MEDIUM, published.parent)
 
 
-def test_versions_are_recorded_and_a_v1_file_cannot_be_checked(raw: dict[str, Any], tmp_path: Path) -> None:
+def test_a_v1_file_cannot_be_checked_and_is_not_called_official(raw: dict[str, Any], tmp_path: Path) -> None:
     write_file(tmp_path / "hopper_medium-v1.hdf5", raw)
-    assert load("hopper-medium", "d4rl-v1", data_dir=tmp_path).source == "d4rl-v1"
+    dataset = load("hopper-medium", "d4rl-v1", data_dir=tmp_path)
+    assert (dataset.source, dataset.name, dataset.physics) == ("d4rl-unofficial", "hopper-medium-v1", "unknown")
+
+
+MEMOS = ("", "[]", "3", "{}", '{"sha256": 1}', "[" * 100_000, '{"sha256": "wrong", "bytes": 1}')
+
+
+@pytest.mark.parametrize("memo", MEMOS)
+def test_a_damaged_memo_costs_a_second_hash(published: Path, memo: str) -> None:
+    load_d4rl(MEDIUM, published.parent)
+    (note,) = cache_folder().glob("verified/*.json")
+    note.write_text(memo)
+    assert load_d4rl(MEDIUM, published.parent).source == "d4rl-v2"
 
 
 def test_verify_reports_every_file(published: Path) -> None:
@@ -180,8 +193,11 @@ def test_files_that_are_not_d4rls_are_refused(raw: dict[str, Any], tmp_path: Pat
     ("source", "size", "message"),
     [
         ("dforl", None, "did you mean 'd4rl'"),
-        ("d4rl", 1000, "a size is for the builtin and synthetic sources"),
-        ("builtin:x", None, "only d4rl:FILE and minari:ID"),
+        ("d4rl", 1000, "a size is for the sources builtin, policy, synthetic; d4rl sets are used whole"),
+        ("builtin:x", None, "only policy:FILE, d4rl:FILE, minari:ID name a data set"),
+        ("builtin", 0, "a data set of 0 rows cannot be made; ask for 1 to 20,000,000"),
+        ("synthetic", 0, "a data set of 0 rows cannot be made"),
+        ("synthetic", 10**12, "a data set of 1000000000000 rows cannot be made"),
     ],
 )
 def test_bad_sources_are_refused(source: str, size: int | None, message: str) -> None:

@@ -1,0 +1,81 @@
+"""The commands of the command line: tyro only parses, they are called afterwards, and its frames become one line."""
+
+import contextlib
+import io
+import re
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any, TypeVar, overload
+
+import tyro
+
+from offline_mbrl.errors import UserError
+
+Function = TypeVar("Function", bound=Callable[..., None])
+
+FRAME = re.compile(r"[-─+╭╮╰╯]*")
+"""A line of the frame that has no words in it."""
+
+HELP = re.compile(r"For full helptext, (?:run:?|see) (.*?--help)")
+HINT = re.compile(r"Perhaps you meant: (\S+).*")
+LONGEST = 300
+"""Characters of a message that may quote what was given."""
+
+
+class Commands:
+    """Functions as commands, which the parser hands back, ready to be called, instead of calling them itself."""
+
+    def __init__(self) -> None:
+        self._app = tyro.extras.SubcommandApp()
+
+    @overload
+    def command(self, function: Function) -> Function: ...
+
+    @overload
+    def command(self, *, name: str) -> Callable[[Function], Function]: ...
+
+    def command(self, function: Callable[..., None] | None = None, *, name: str | None = None) -> Any:
+        """Registers a function under its own name or, as `@app.command(name=...)`, another one."""
+        if function is None:
+            return partial(self.command, name=name)
+        self._app.command(name=name or function.__name__)(_postponed(function))
+        return function
+
+    def group(self, name: str, commands: "Commands") -> None:
+        """Registers other commands below the word `name`."""
+        self._app.command(commands._app, name=name)
+
+    def parse(self, prog: str, description: str) -> Callable[[], int | None]:
+        """What the arguments of this process ask for.
+
+        Raises:
+          UserError: they are not understood.
+          SystemExit: they ask for help, which was printed.
+        """
+        box = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(box):
+                return self._app.cli(prog=prog, description=description)
+        except SystemExit as end:
+            if end.code:
+                raise UserError(_one_line(box.getvalue(), prog)) from None
+            raise
+
+
+def _postponed(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    @wraps(command)
+    def bind(*args: Any, **options: Any) -> Callable[[], None]:
+        return partial(command, *args, **options)
+
+    return bind
+
+
+def _one_line(box: str, prog: str) -> str:
+    """What tyro says in a frame: its first paragraph, what it suggests, and where help is."""
+    lines = [line.strip(" |│") for line in box.splitlines()[1:]]  # the first has the frame's title
+    text = "\n".join("" if FRAME.fullmatch(line) else line for line in lines)
+    what, *others = (" ".join(part.split()) for part in re.split(r"\n{2,}", text.strip()))
+    hints = [HINT.sub(r"did you mean \1?", part) for part in others if part.startswith(("Perhaps", "Available"))]
+    found = HELP.search(others[-1] if others else what)
+    where = f"see {found[1] if found else f'{prog} --help'}"
+    return "; ".join([f"{what[:1].lower()}{what[1:LONGEST].rstrip('.')}", *hints, where])

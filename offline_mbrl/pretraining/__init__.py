@@ -1,0 +1,1 @@
+"""What is fitted to the data before a run's first step."""
