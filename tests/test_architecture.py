@@ -23,6 +23,7 @@ ORDER = (
     "nn",
     "simulation",
     "data",
+    "pretraining",
     "dynamics",
     "algorithms",
     "training",
