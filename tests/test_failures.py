@@ -77,6 +77,7 @@ EXPECTED: list[tuple[BaseException, str, int]] = [
     (RecursionError("maximum depth"), "an input is nested too deeply to be read; make it flatter", 2),
     (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), "a text or a name is not UTF-8 ('utf-8' codec can't decode", 2),
     (invalid(), "Run setting steps=0: input should be greater than or equal to 1", 2),
+    (while_handling(system(errno.ENOSPC, "/r/x"), Stopped(signal.SIGTERM)), "no space left on device: /r/x", 2),
     (caused(RuntimeError("wrapped"), system(errno.ENOSPC, "/r/x")), "no space left on device: /r/x", 2),
     (ExceptionGroup("two", [ValueError("a"), system(errno.ENOSPC, "/r/x")]), "no space left on device: /r/x", 2),
 ]

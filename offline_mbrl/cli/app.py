@@ -117,6 +117,7 @@ def train(
     in_range(1, size=size, steps=steps, evaluate_every=evaluate_every, episodes=episodes)
     in_range(1, SIDE_BY_SIDE, seeds=seeds)
     in_range(0, SEEDS - seeds, first_seed=first_seed)
+    in_range(0, checkpoint_every=checkpoint_every)
 
     from offline_mbrl.launch.work import work
     from offline_mbrl.training.job import Paths, make_job
@@ -176,6 +177,7 @@ def sweep(
       checkpoint_every: seconds between checkpoints of each job.
     """
     in_range(1, parallel=parallel)
+    in_range(0, checkpoint_every=checkpoint_every)
 
     from offline_mbrl.launch.local import Options, make_slots, run_jobs
     from offline_mbrl.launch.suite import jobs, read_suite

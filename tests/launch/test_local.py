@@ -2,14 +2,14 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from offline_mbrl.errors import UserError
 from offline_mbrl.launch import local
-from offline_mbrl.launch.local import Slot, make_slots, run_jobs
+from offline_mbrl.launch.local import Options, Slot, make_slots, run_jobs
 from offline_mbrl.stopping import Stopped, stop_requested
 from offline_mbrl.storage import records
 from offline_mbrl.storage.lock import hold_run
@@ -81,7 +81,7 @@ def test_a_worker_that_was_asked_to_stop_stops_the_sweep_and_is_not_tried_again(
 
     monkeypatch.setattr(local, "_start", start)
     with pytest.raises(Stopped) as caught:
-        run_jobs([job(seed) for seed in range(3)], tmp_path, Paths(), [Slot()])
+        run_jobs([job(seed) for seed in range(3)], tmp_path, Paths(), [Slot()], Options(lanes=False))
     assert caught.value.exit_code == 128 + number
     assert len(attempts) == 1
     assert stop_requested() is None
@@ -107,14 +107,15 @@ def test_a_job_that_another_process_runs_is_passed_over_and_left_alone(
 
 
 def test_one_jobs_trouble_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(folder: Path, *args: object) -> int:
+    def start(folders: Sequence[Path], *args: object) -> int:
+        (folder,) = folders
         if folder.name == job(0).name:
             raise OSError(28, "No space left on device", str(folder / "log.txt"))
         records.write_json(folder / records.DONE, {})
         return 0
 
     monkeypatch.setattr(local, "_start", start)
-    broken, sound = run_jobs([job(0), job(1)], tmp_path, Paths(), [Slot()])
+    broken, sound = run_jobs([job(0), job(1)], tmp_path, Paths(), [Slot()], Options(lanes=False))
     assert str(broken.problem).startswith(f"no space left on device: {broken.folder / 'log.txt'}; make room there")
     assert sound.problem is None
 
@@ -132,5 +133,5 @@ def test_a_terminal_that_closes_between_jobs_stops_the_sweep(tmp_path: Path, mon
     monkeypatch.setattr(local, "_start", start)
     monkeypatch.setattr("rich.console.Console.print", closed)
     with pytest.raises(BrokenPipeError):
-        run_jobs([job(seed) for seed in range(20)], tmp_path, Paths(), [Slot()])
+        run_jobs([job(seed) for seed in range(20)], tmp_path, Paths(), [Slot()], Options(lanes=False))
     assert len(attempts) < 20

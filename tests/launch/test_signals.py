@@ -44,7 +44,8 @@ TARGETS: dict[str, Send] = {
 def command(folder: Path) -> list[str]:
     """The sweep of two jobs, one after the other."""
     plan = suite(folder, jobs=2, steps=STEPS)
-    return [*COMMAND, "sweep", str(plan), "--out", str(folder / "out"), "--cache-dir", str(folder / "cache")]
+    folders = ["--out", str(folder / "out"), "--cache-dir", str(folder / "cache")]
+    return [*COMMAND, "sweep", str(plan), "--lanes", "off", *folders]
 
 
 def start(folder: Path) -> Sweep:
@@ -158,10 +159,13 @@ def test_ctrl_c_twice_stops_at_once(tmp_path: Path, whole: list[dict[str, str]])
 @pytest.mark.slow
 def test_two_sweeps_of_one_suite_do_each_job_once(tmp_path: Path, whole: list[dict[str, str]]) -> None:
     sweep = start(tmp_path)
+    os.kill(sweep.worker, signal.SIGSTOP)  # so that it is at its job for as long as the second sweep lasts
     second = subprocess.run(command(tmp_path), env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    os.kill(sweep.worker, signal.SIGCONT)
     assert second.returncode == 1
     assert f"is in use by process {sweep.worker} on" in second.stderr
     sweep.process.communicate()
+    assert sweep.process.returncode == 0
     goes_on(tmp_path, whole)
 
 

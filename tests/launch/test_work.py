@@ -2,7 +2,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,11 +22,12 @@ DIVERGED = {"seed": 0, "step": 20, "quantity": "actor_loss", "value": "nan", "la
 def pretend(run: Callable[[Job, Path], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Puts `run` in the place of the training."""
 
-    def run_job(job: Job, out: Path, paths: Paths) -> None:
-        claim(out, job)
-        run(job, out)
+    def run_jobs(jobs: Sequence[tuple[Job, Path]], paths: Paths, save_every: float) -> None:
+        for mine, out in jobs:
+            claim(out, mine)
+            run(mine, out)
 
-    monkeypatch.setattr(work_module, "run_job", run_job)
+    monkeypatch.setattr(work_module, "run_jobs", run_jobs)
 
 
 def test_a_run_whose_seed_diverged_says_so_every_time(
