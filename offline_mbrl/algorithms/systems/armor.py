@@ -169,8 +169,8 @@ def step_inside(armor: ARMOR, state: ARMORState, world: World, key: Key) -> Worl
     walk, rows = advance(armor.problem, world.model, world.walk, actions, noise)
     # The slots depend on the actions, and so on the batch that moved the actor: otherwise that batch might be read
     # after this write, for which XLA copies the whole ring at every step.
-    kept = world.walk.alive & jnp.isfinite(actions).all(axis=-1)
-    return world.replace(walk=walk, pairs=ring.push(world.pairs, rows, kept))
+    living = world.walk.alive & jnp.isfinite(actions).all(axis=-1)
+    return world.replace(walk=walk, pairs=ring.push(world.pairs, rows, living))
 
 
 def init_world(armor: ARMOR, ensemble: Ensemble, data: Data, key: Key) -> World:
