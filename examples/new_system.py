@@ -8,8 +8,6 @@ where R is the return of the episode that a row belongs to. A system is a config
     python examples/new_system.py
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -17,7 +15,7 @@ from flax import struct
 from pydantic import Field
 
 import offline_mbrl as om
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained
 from offline_mbrl.config import Config
 from offline_mbrl.keys import indices
 from offline_mbrl.nn.networks import DeterministicActor, Params, apply, init_params
@@ -63,7 +61,7 @@ def build(problem: Problem, config: WeightedBCConfig, steps: int) -> Algorithm:
     module = DeterministicActor(config.hidden, problem.action_dim)
     optimizer = optax.adam(config.learning_rate)
 
-    def init(key: Key, data: Data, pretrained: Any) -> WeightedBCState:
+    def init(key: Key, data: Data, pretrained: Pretrained) -> WeightedBCState:
         actor = TrainState.create(init_params(module, key, problem.obs_dim), optimizer)
         return WeightedBCState(actor, row_weights(data.episode_return, config.temperature))
 
@@ -101,7 +99,7 @@ def main() -> None:
     data = om.load("hopper-medium-replay", size=5_000)
     for name in ("bc", "weighted_bc"):
         system = om.make(name, data.task, steps=1_000, hidden=(64, 64), learning_rate=1e-3)
-        run = om.train(system, data, om.pretrain(system, data, seeds=[0, 1]), seeds=[0, 1], evaluate_every=500)
+        run = om.train(system, data, seeds=[0, 1], evaluate_every=500)
         print(f"{name}: {om.evaluate(run, episodes=5).scores.mean():.1f}")
 
 

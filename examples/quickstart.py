@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 
 import offline_mbrl as om
 
 SEEDS = range(4)
-STEPS, EVALUATE_EVERY = 1_000, 200
 TINY: dict[str, Any] = {
     "hidden": (32, 32),
     "batch_size": 64,
     "rollout_batch": 200,
     "rollout_every": 100,
-    "dynamics.members": 3,
-    "dynamics.elites": 2,
-    "dynamics.hidden": (32, 32),
-    "dynamics.weight_decay": (0.0, 0.0, 0.0),
-    "dynamics.max_epochs": 5,
+    "dynamics": {
+        "members": 3,
+        "elites": 2,
+        "hidden": (32, 32),
+        "weight_decay": (0.0, 0.0, 0.0),
+        "max_epochs": 5,
+    },
 }
 
 
@@ -34,9 +34,9 @@ def main(picture: Path = Path("quickstart.png")) -> None:
     data = om.load("hopper-medium-replay", size=5_000)
     print(f"{data.name}: {len(data):,} rows, fingerprint {data.fingerprint[:8]}")
 
-    mopo = om.make("mopo", data.task, steps=STEPS, penalty_weight=1.0, **TINY)
+    mopo = om.make("mopo", data.task, steps=1_000, penalty_weight=1.0, **TINY)
     model = om.pretrain(mopo, data, seeds=SEEDS)
-    run = om.train(mopo, data, model, seeds=SEEDS, evaluate_every=EVALUATE_EVERY, episodes=2)
+    run = om.train(mopo, data, model, seeds=SEEDS, evaluate_every=200, episodes=2)
 
     scores = om.evaluate(run, episodes=4).scores  # [4 seeds, 4 episodes]
     for seed, row in zip(SEEDS, scores, strict=True):
@@ -44,15 +44,16 @@ def main(picture: Path = Path("quickstart.png")) -> None:
 
     act = run.policy(seed=0)
     print("first action:", act(data.observations[0]))
-    draw(np.asarray(run.scores), picture)
+    draw(run, picture)
 
 
-def draw(scores: np.ndarray, picture: Path) -> None:
-    """One line for each seed of scores [seeds, evaluations]."""
-    steps = EVALUATE_EVERY * np.arange(1, scores.shape[1] + 1)
+def draw(run: om.TrainedRun, picture: Path) -> None:
+    """One learning curve for each seed."""
     figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
-    for seed, row in zip(SEEDS, scores, strict=True):
-        axes.plot(steps, row, label=f"seed {seed}")
+    for seed in run.seeds:
+        records = [record for record in run.scores if record["seed"] == seed]
+        steps, scores = zip(*((record["step"], record["score"]) for record in records), strict=True)
+        axes.plot(steps, scores, label=f"seed {seed}")
     axes.set_xlabel("gradient steps")
     axes.set_ylabel("normalized score")
     axes.legend()

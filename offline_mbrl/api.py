@@ -24,7 +24,7 @@ from offline_mbrl.simulation.environments import Environments
 from offline_mbrl.simulation.evaluate import Judge, reset_seeds
 from offline_mbrl.simulation.evaluate import evaluate as run_episodes
 from offline_mbrl.simulation.simulator import Simulator
-from offline_mbrl.tasks import Physics, Robot, Task, get_task
+from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics, Robot, Task, get_task
 from offline_mbrl.training import experiment
 from offline_mbrl.training.experiment import NumPyPolicy, Pretrained, TrainedRun
 from offline_mbrl.training.system import System, make_system
@@ -79,7 +79,7 @@ def load(
     source: str = "builtin",
     size: int | None = None,
     *,
-    physics: Physics = "d4rl-v2",
+    physics: Physics = DEFAULT_PHYSICS,
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
 ) -> Dataset:
@@ -207,7 +207,7 @@ def evaluate(
     task: str | Task | None = None,
     *,
     episodes: int = 10,
-    physics: Physics = "d4rl-v2",
+    physics: Physics = DEFAULT_PHYSICS,
     environment: Callable[[], Any] | None = None,
     seed: int = 0,
 ) -> Scored:

@@ -67,19 +67,21 @@ def explain(error: BaseException, crash_dir: Path | None = None) -> str:
     An unexpected one's traceback goes to a file in `crash_dir`, the system's folder for temporary files when None,
     which the line names.
     """
-    expected = next((line for one in _with_causes(error) if (line := _expected(one))), None)
-    line = " ".join((expected or _unexpected(error, crash_dir)).split())
+    expected = _first_expected(error)
+    line = " ".join((_unexpected(error, crash_dir) if expected is None else str(_expected(expected))).split())
     return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in line)
 
 
 def exit_code(error: BaseException) -> int:
     """2 for what the user can act on, 70 for a fault of the program, 128 + the number for a signal."""
-    for one in _with_causes(error):
-        if isinstance(one, Stopped):
-            return one.exit_code
-        if isinstance(one, KeyboardInterrupt):
-            return 130
-    return 2 if any(map(_expected, _with_causes(error))) else 70
+    match _first_expected(error):
+        case None:
+            return 70
+        case Stopped() as stopped:
+            return stopped.exit_code
+        case KeyboardInterrupt():
+            return Stopped(signal.SIGINT).exit_code
+    return 2
 
 
 def out_of_system(error: BaseException, path: Path) -> OSError | None:
@@ -96,15 +98,20 @@ def _call(command: Callable[[], int | None]) -> int:
 
 
 def _tell(error: BaseException) -> None:
+    prefix = "" if isinstance(_first_expected(error), Stopped | KeyboardInterrupt) else "error: "
     line = explain(error)
     with suppress(OSError):  # nobody reads it any more
-        print(line if isinstance(error, Stopped | KeyboardInterrupt) else f"error: {line}", file=sys.stderr, flush=True)
+        print(f"{prefix}{line}", file=sys.stderr, flush=True)
 
 
 def _forget_output() -> None:
     """Sends what is still to be printed nowhere, so that Python has nothing to complain about at its end."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _first_expected(error: BaseException) -> BaseException | None:
+    return next((one for one in _with_causes(error) if _expected(one)), None)
 
 
 def _expected(error: BaseException) -> str | None:
@@ -146,11 +153,11 @@ def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _system(error: OSError) -> str:
-    where = error.filename2 or error.filename
+    named = error.filename2 or error.filename
+    place = os.fsdecode(named) if isinstance(named, str | bytes) else "the output"
     what = (error.strerror or str(error)).lower()
-    if error.errno == errno.ENOSPC and where and _is_out_of_inodes(Path(os.fsdecode(where))):
+    if error.errno == errno.ENOSPC and _is_out_of_inodes(Path(place)):
         what = "no room for another file (no inodes left)"
-    place = os.fsdecode(where) if where and not isinstance(where, int) else "the output"
     return f"{what}: {place}; {REMEDIES.get(error.errno or 0, f'see to it, {AGAIN}')}"
 
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import warnings
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def keep_compiled(folder: Path) -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(folder / platform.node()))
         jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
+        # It saves time and no more: where it cannot be written or read, programs are compiled.
+        warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache entry")
 
 
 def select_device(name: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-GROUND = ("types", "config", "errors", "failures", "keys", "tasks", "progress", "machine", "stopping")
+GROUND = ("types", "config", "errors", "failures", "keys", "tasks", "progress", "machine", "precision", "stopping")
 """Modules at the top of the package that stand below every room."""
 
 ORDER = (
@@ -23,6 +23,7 @@ ORDER = (
     "nn",
     "simulation",
     "data",
+    "pretraining",
     "dynamics",
     "algorithms",
     "training",
@@ -35,7 +36,10 @@ ORDER = (
 )
 """The rooms from the lowest to the highest: a file imports from its own room and from those before it."""
 
-INNER = (("data.d4rl", "data.builtin"), ("algorithms.parts", "algorithms.systems"))
+INNER = (
+    ("data.d4rl", "data.builtin"),
+    ("algorithms.parts", "algorithms.systems"),
+)
 """Rooms within a room, (lower, upper): the lower one does not import from the upper one."""
 
 FRONT_DOOR = "api"

@@ -1,19 +1,24 @@
 """The scripts of examples/ run as they are, and what they print is what they say."""
 
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from offline_mbrl.algorithms.registry import unregister
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.fixture
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OFFLINE_MBRL_CACHE", str(tmp_path / "cache"))
+    yield
+    unregister("weighted_bc")
 
 
 def run(name: str) -> None:
@@ -22,7 +27,6 @@ def run(name: str) -> None:
 
 @pytest.mark.medium
 @pytest.mark.usefixtures("_own_folder")
-@pytest.mark.xfail(reason="the Python API is not there yet", strict=False)
 def test_quickstart_scores_every_seed_and_draws_their_curves(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -34,7 +38,6 @@ def test_quickstart_scores_every_seed_and_draws_their_curves(
 
 @pytest.mark.medium
 @pytest.mark.usefixtures("_own_folder")
-@pytest.mark.xfail(reason="the Python API is not there yet", strict=False)
 def test_a_system_from_outside_the_package_trains_beside_one_from_within(capsys: pytest.CaptureFixture[str]) -> None:
     run("new_system.py")
     lines = capsys.readouterr().out.splitlines()

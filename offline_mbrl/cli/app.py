@@ -17,13 +17,13 @@ from offline_mbrl.cli.ranges import SEEDS, SIDE_BY_SIDE, in_range
 from offline_mbrl.cli.results import register
 from offline_mbrl.errors import UserError
 from offline_mbrl.failures import guarded
-from offline_mbrl.tasks import Physics
+from offline_mbrl.precision import Precision
+from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
 
 app = Commands()
 app.group("data", data_app)
 
 Device = Literal["auto", "cpu", "gpu", "tpu"]
-Precision = Literal["default", "high", "highest"]
 
 
 @app.command
@@ -70,7 +70,7 @@ def train(
     task: Annotated[Positional[str], arg(metavar="TASK")],
     source: str = "builtin",
     size: int | None = None,
-    physics: Physics = "d4rl-v2",
+    physics: Physics = DEFAULT_PHYSICS,
     seeds: int = 1,
     first_seed: int = 0,
     steps: int | None = None,
@@ -98,7 +98,7 @@ def train(
     Args:
       algorithm: one of `offline-mbrl algorithms`.
       task: one of `offline-mbrl tasks`.
-      source: builtin, d4rl, minari, minari:ID or synthetic.
+      source: builtin, policy:FILE, d4rl, d4rl:FILE, minari, minari:ID or synthetic.
       size: rows of generated data; D4RL's number when absent.
       physics: of the evaluation, and of generated data.
       seeds: how many, trained in one program.
@@ -118,6 +118,7 @@ def train(
     in_range(1, size=size, steps=steps, evaluate_every=evaluate_every, episodes=episodes)
     in_range(1, SIDE_BY_SIDE, seeds=seeds)
     in_range(0, SEEDS - seeds, first_seed=first_seed)
+    in_range(0, checkpoint_every=checkpoint_every)
 
     from offline_mbrl.launch.work import work
     from offline_mbrl.training.job import Paths, make_job
@@ -177,6 +178,7 @@ def sweep(
       checkpoint_every: seconds between checkpoints of each job.
     """
     in_range(1, parallel=parallel)
+    in_range(0, checkpoint_every=checkpoint_every)
 
     from offline_mbrl.launch.local import Options, make_slots, run_jobs
     from offline_mbrl.launch.suite import jobs, read_suite

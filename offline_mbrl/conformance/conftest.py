@@ -36,11 +36,21 @@ def known(text: str) -> str:
         raise pytest.UsageError(f"--algorithm {text}: {error}") from error
 
 
+def setting(text: str) -> tuple[str, object]:
+    """`key=value` as both; the value is read as JSON where it is JSON, else as text."""
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise pytest.UsageError(f"--small needs KEY=VALUE, not '{text}'")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
 @pytest.fixture(scope="module")
 def small(pytestconfig: pytest.Config) -> Settings:
     """The values of `--small`."""
-    pairs = [text.partition("=") for text in pytestconfig.getoption("--small", [])]
-    return {key: json.loads(value) for key, _, value in pairs}
+    return dict(setting(text) for text in pytestconfig.getoption("--small", []))
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from typing import Any
 
 from offline_mbrl.algorithms.algorithm import Definition
+from offline_mbrl.algorithms.presets import validate
 from offline_mbrl.config import Config
 
 Settings = dict[str, Any]
@@ -44,4 +45,4 @@ def where_they_exist(config: type[Config], wanted: Settings) -> Settings:
 
 def configure(definition: Definition, common: Settings, own: Settings) -> Config:
     """The algorithm's configuration with the `common` values it knows, and its `own`, all of which it must know."""
-    return definition.config.model_validate(where_they_exist(definition.config, common) | own)
+    return validate(definition, where_they_exist(definition.config, common) | own)

@@ -108,7 +108,7 @@ def from_raw(
 
     Raises:
         UserError: an array has the wrong length or width, holds other than finite numbers, flags are neither 0 nor 1,
-          or actions leave [-1, 1].
+            or actions leave [-1, 1].
     """
     obs, act = _column(name, "observations", observations), _clip(_column(name, "actions", actions))
     reward = _squeeze(_column(name, "rewards", rewards))

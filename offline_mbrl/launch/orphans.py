@@ -14,20 +14,25 @@ def end_with(launcher: int) -> None:
     """Has this process killed when the process `launcher`, which started it, is dead; now, where it is dead already.
 
     Linux does it when the thread that started this process ends: it waits for this process, so it ends no sooner than
-    the launcher does. Elsewhere a thread waits for the end of stdin, a pipe whose other end the launcher holds.
+    the launcher does.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != launcher:
-            _end()
-    else:
-        threading.Thread(target=_end_after_stdin, daemon=True).start()
+    if sys.platform != "linux":
+        end_with_stdin()
+        return
+    ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != launcher:
+        _end()
 
 
-def _end_after_stdin() -> None:
-    while os.read(0, 1024):
-        pass
-    _end()
+def end_with_stdin() -> None:
+    """Has this process end when its stdin does, a pipe whose other end the launcher holds, wherever that is known."""
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            pass
+        _end()
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _end() -> None:

@@ -12,9 +12,10 @@ from offline_mbrl.algorithms.presets import applicable, flattened
 from offline_mbrl.algorithms.registry import canonical, definitions, get_definition
 from offline_mbrl.config import Config, describe_first
 from offline_mbrl.errors import UserError
+from offline_mbrl.precision import Precision
 from offline_mbrl.results.published import BUILTIN, SHIPPED
-from offline_mbrl.tasks import Physics
-from offline_mbrl.training.job import Job, Precision, make_job
+from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
+from offline_mbrl.training.job import Job, make_job
 
 
 class Run(Config):
@@ -40,7 +41,7 @@ class Suite(Config):
     tasks: tuple[str, ...] = Field(min_length=1)
     source: str = "builtin"
     size: int | None = Field(None, ge=1)
-    physics: Physics = "d4rl-v2"
+    physics: Physics = DEFAULT_PHYSICS
     seeds: int = Field(1, ge=1, description="seeds 0 .. seeds - 1")
     seeds_per_job: int | None = Field(None, ge=1, description="seeds of one program; all of them when absent")
     steps: int | None = Field(None, ge=1)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offline_mbrl.errors import UserError
-from offline_mbrl.tasks import Physics, Robot
+from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics, Robot
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -33,7 +33,7 @@ class Inertial(NamedTuple):
     inertia: Matrix
 
 
-def load_model(robot: Robot, physics: Physics = "d4rl-v2") -> mujoco.MjModel:
+def load_model(robot: Robot, physics: Physics = DEFAULT_PHYSICS) -> mujoco.MjModel:
     """The robot's compiled model, from the XML file that Gymnasium ships."""
     if robot.name not in ASSETS:
         raise UserError(f"the simulator has no robot '{robot.name}'; judge it in an environment of your own")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from offline_mbrl.machine import available_cores
 from offline_mbrl.simulation.physics import load_model
 from offline_mbrl.simulation.rules import RULES, Bools, Floats, observe, reward
-from offline_mbrl.tasks import Physics, Robot
+from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics, Robot
 
 Rows = Sequence[int] | NDArray[np.integer]
 
@@ -53,7 +53,7 @@ class Simulator:
         self,
         robot: Robot,
         num_envs: int,
-        physics: Physics = "d4rl-v2",
+        physics: Physics = DEFAULT_PHYSICS,
         *,
         model: mujoco.MjModel | None = None,
         threads: int | None = None,

@@ -24,7 +24,7 @@ from offline_mbrl.pretraining.store import fit_id, load_or_fit
 from offline_mbrl.progress import progress
 from offline_mbrl.simulation.evaluate import Judge
 from offline_mbrl.simulation.simulator import Simulator
-from offline_mbrl.tasks import Physics
+from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
 from offline_mbrl.training.loop import Period, Program, compile_program, periods
 from offline_mbrl.training.scoring import Record, score_lanes
 from offline_mbrl.training.system import System
@@ -164,7 +164,7 @@ def train(
     *,
     evaluate_every: int = 5000,
     episodes: int = 10,
-    physics: Physics = "d4rl-v2",
+    physics: Physics = DEFAULT_PHYSICS,
     judge: Judge | None = None,
     report: Callable[[TrainedRun], None] | None = None,
 ) -> TrainedRun:

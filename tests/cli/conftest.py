@@ -1,6 +1,7 @@
 """The command line in this process, and a folder of sound results that no mistake may touch."""
 
 import hashlib
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from offline_mbrl.cli import app as cli
 from offline_mbrl.storage import records
+from offline_mbrl.storage.seal import seal
 
 TASKS = {"sound": "hopper-medium", "other": "walker2d-medium"}
 
@@ -41,23 +43,20 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 def write_run(folder: Path, task: str = "hopper-medium") -> Path:
     """A finished run of one seed with two evaluations, as training leaves it, but for its checkpoints."""
-    folder.mkdir(parents=True)
-    job: dict[str, Any] = {
-        "id": "0123456789ab",
-        "algorithm": "bc",
-        "task": task,
-        "source": "synthetic",
-        "physics": "d4rl-v2",
-    }
-    job |= {"seeds": [0], "steps": 20, "evaluate_every": 10, "episodes": 1, "precision": "default", "config": {}}
+    job = {"id": "0123456789ab", "algorithm": "bc", "task": task, "source": "synthetic", "physics": "d4rl-v2"}
+    numbers = {"seeds": [0], "steps": 20, "evaluate_every": 10, "episodes": 1, "precision": "default", "config": {}}
     data = {"name": task, "fingerprint": "sha256:00", "rows": 300, "score_mean": 1.0, "score_std": 1.0}
-    records.write_json(folder / records.JOB, job)
-    records.write_json(folder / records.ENVIRONMENT, {"platform": "cpu", "dataset": data})
-    for step in (10, 20):
-        score = {"seed": 0, "step": step, "returns": [1.0], "score": float(step)}
-        records.append_records(folder / records.SCORES, [score])
-        records.append_records(folder / records.METRICS, [{"seed": 0, "step": step, "loss": 0.5}])
-    records.write_json(folder / records.DONE, {"steps": 20})
+    scores = [{"seed": 0, "step": step, "returns": [1.0], "score": float(step)} for step in (10, 20)]
+    files: dict[str, list[Any]] = {
+        records.JOB: [job | numbers],
+        records.ENVIRONMENT: [{"platform": "cpu", "dataset": data}],
+        records.SCORES: scores,
+        records.METRICS: [{"seed": 0, "step": step, "loss": 0.5} for step in (10, 20)],
+        records.DONE: [{"steps": 20}],
+    }
+    folder.mkdir(parents=True)
+    for name, lines in files.items():  # not through the storage, which waits for the disk at every file
+        (folder / name).write_text("".join(seal(json.dumps(line)) + "\n" for line in lines))
     return folder
 
 

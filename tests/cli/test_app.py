@@ -21,7 +21,18 @@ COMMANDS = (
     "import",
     "doctor",
 )
-DATA_COMMANDS = ("build", "stats", "download", "import", "verify", "collect", "pack", "export")
+DATA_COMMANDS = (
+    "build",
+    "stats",
+    "download",
+    "import",
+    "verify",
+    "collect",
+    "pack",
+    "card",
+    "extract-policy",
+    "export",
+)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *args: str) -> int:

@@ -78,6 +78,8 @@ PARSED = [
         for name in ("physics", "precision", "device")
     ),
     *(Row(train(f"--{name}"), ("missing value", f"--{name}")) for name in ("steps", "preset", "data-dir", "set")),
+    row("sweep {bad} --lanes nonsense", "invalid choice 'nonsense'", "--lanes"),
+    Row(train("--checkpoint-every", "often"), ("--checkpoint-every", "see offline-mbrl")),
     row("table {results} --format nonsense", "invalid choice 'nonsense'", "--format"),
     row("trian bc hopper-medium", "unrecognized options: trian", "Available subcommands"),
     row("train bc hopper-medium --stps 3", "unrecognized options: --stps", "did you mean --steps?"),
@@ -116,6 +118,11 @@ RANGES = [
         for number in ("-1", str(2**32), str(10**30))
     ),
     Row(train("--first-seed", str(2**32 - 1), "--seeds", "2"), ("--first-seed", "between 0 and 4294967294")),
+    *(
+        Row(train("--checkpoint-every", text), (f"--checkpoint-every {text} is out",))
+        for text in ("-1.0", "nan", "-inf")
+    ),
+    row("sweep {bad} --checkpoint-every -1", "--checkpoint-every -1.0 is out of range; give a number at least 0"),
     *(row(f"sweep {{bad}} --parallel {number}", f"--parallel {number} is out of range") for number in (0, -1)),
     *(row(f"evaluate {{results}}/sound --episodes {number}", f"--episodes {number} is out of") for number in (0, -1)),
     *(row(f"evaluate {{results}}/sound --seed {number}", f"--seed {number} is out of range") for number in (-1, 2**31)),
@@ -134,7 +141,6 @@ SETTINGS = [
             "hidden=8": ("hidden",),
             'hidden="8"': ("hidden",),
             "hidden=[[8]]": ("hidden",),
-            "hidden={}": ("hidden",),
             "batch_size=0": ("batch_size",),
             "batch_size=-1": ("batch_size",),
             "batch_size=NaN": ("batch_size",),

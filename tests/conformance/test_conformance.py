@@ -18,6 +18,7 @@ from offline_mbrl.algorithms.systems import bc
 from offline_mbrl.conformance import test_algorithms as checks
 from offline_mbrl.conformance import test_definition as sayings
 from offline_mbrl.conformance.case import SEEDS, Case, make_case, train
+from offline_mbrl.conformance.conftest import setting
 from offline_mbrl.conformance.traces import trace
 from offline_mbrl.errors import UserError
 from tests.outside import write_package
@@ -147,6 +148,22 @@ def test_a_system_that_refreshes_rarely_needs_a_small_interval() -> None:
 
     with pytest.raises(UserError, match="changed refreshes every 1000 steps; give it a smaller interval by --small"):
         changed(rarely)
+
+
+def test_a_small_value_is_json_or_text() -> None:
+    assert dict(map(setting, ["capacity=100", "hidden=[8]", "prior=uniform", "rate="])) == {
+        "capacity": 100,
+        "hidden": [8],
+        "prior": "uniform",
+        "rate": "",
+    }
+    with pytest.raises(pytest.UsageError, match="--small needs KEY=VALUE, not 'capacity'"):
+        setting("capacity")
+
+
+def test_a_small_value_of_a_setting_that_the_system_has_not_is_named() -> None:
+    with pytest.raises(UserError, match="unknown bc setting 'hiden'; did you mean 'hidden'"):
+        make_case(bc.DEFINITION, {"hiden": [8]})
 
 
 def run_conformance(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -14,6 +14,12 @@ def test_fit_gives_population_moments_and_leaves_constants_unscaled() -> None:
     np.testing.assert_allclose(normalizer.apply(X), [[-1, -1, 0], [1, 1, 0]])
 
 
+def test_a_margin_widens_every_deviation() -> None:
+    normalizer = Normalizer.fit(X, margin=0.5)
+    np.testing.assert_allclose(normalizer.std, [1.5, 10.5, 0.5])
+    np.testing.assert_allclose(normalizer.mean, [2, 20, 5])
+
+
 def test_a_constant_whose_mean_is_rounded_is_not_blown_up() -> None:
     column = jnp.full((100_003, 1), 0.1)
     assert abs(Normalizer.fit(column).apply(column)).max() < 1e-3

@@ -57,7 +57,9 @@ def test_a_lost_seed_holds_its_last_score_to_the_end_of_the_line(write_job: Writ
     write_job("a", {0: [1.0, 2.0, 3.0], 1: [5.0], 2: []}, diverged=(1, 2))
     (panel,) = draw_curves(group_curves(read_curves([runs]))).axes
     assert panel.get_lines()[0].get_label() == "mopo (3 seeds; 2 diverged)"
-    np.testing.assert_allclose(np.asarray(panel.get_lines()[0].get_xydata()), [[10.0, 2.0], [20.0, 7 / 3], [30.0, 8 / 3]])
+    np.testing.assert_allclose(
+        np.asarray(panel.get_lines()[0].get_xydata()), [[10.0, 2.0], [20.0, 7 / 3], [30.0, 8 / 3]]
+    )
 
 
 def test_survivors_alone_are_drawn_where_that_is_asked_for(write_job: WriteJob, runs: Path) -> None:

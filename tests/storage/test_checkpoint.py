@@ -11,6 +11,7 @@ import pytest
 from offline_mbrl.errors import UserError
 from offline_mbrl.storage.checkpoint import Checkpoints
 from offline_mbrl.storage.digest import DIGEST, folder_digest
+from tests.damage import flip_a_bit
 
 pytestmark = pytest.mark.medium
 
@@ -45,6 +46,15 @@ def test_only_the_last_ones_are_kept(tmp_path: Path) -> None:
     assert checkpoints.latest_step() == 3
 
 
+def test_a_checkpoint_can_be_written_again(tmp_path: Path) -> None:
+    for value in (1, 2):
+        checkpoints = Checkpoints(tmp_path, keep=1)
+        checkpoints.save(7, {"x": jnp.full(2, value)})
+        checkpoints.save(7, {"x": jnp.full(2, 10 * value)})
+        assert checkpoints.latest_step() == 7
+        np.testing.assert_array_equal(checkpoints.restore(7, {"x": jnp.zeros(2, int)})["x"], [10 * value] * 2)
+
+
 def test_what_a_kill_left_behind_is_not_a_checkpoint(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, {"x": jnp.ones(2)})
@@ -60,42 +70,58 @@ def test_another_configuration_is_refused(tmp_path: Path) -> None:
         Checkpoints(tmp_path).restore(1, {"x": jnp.ones(3)})
 
 
-def flip_a_bit(path: Path, place: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[place // 8 % len(content)] ^= 1 << place % 8
-    path.write_bytes(content)
-
-
 def files_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
 
 
-def test_a_flipped_bit_anywhere_makes_the_one_before_take_its_place(
+def made(folder: Path) -> Path:
+    """A folder with checkpoints of steps 1 and 2."""
+    checkpoints = Checkpoints(folder)
+    for step in (1, 2):
+        checkpoints.save(step, {"x": jnp.full(50, step), "key": jax.random.key(step)})
+    checkpoints.close()
+    return folder
+
+
+def falls_back(folder: Path) -> None:
+    """The second checkpoint is damaged: the first takes its place, and a new second one can be written."""
+    found = Checkpoints(folder)
+    assert found.latest_step() == 1
+    np.testing.assert_array_equal(found.restore(1, {"x": jnp.zeros(50), "key": jax.random.key(0)})["x"], np.ones(50))
+    assert not found.is_sound(2)
+    found.save(2, {"x": jnp.full(50, 2), "key": jax.random.key(2)})  # as the run does that goes on from there
+    assert found.latest_step() == 2
+
+
+def test_a_flipped_bit_in_any_file_makes_the_one_before_take_its_place(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoints = Checkpoints(tmp_path / "made")
-    for step in (1, 2):
-        checkpoints.save(step, {"x": jnp.full(50, step)})
-    checkpoints.close()
-    generator = np.random.default_rng(0)
-    for number, file in enumerate(files_of(tmp_path / "made" / "2")):
-        damaged = tmp_path / str(number)
-        shutil.copytree(tmp_path / "made", damaged)
-        flip_a_bit(damaged / file.relative_to(tmp_path / "made"), int(generator.integers(1 << 30)))
-        found = Checkpoints(damaged)
-        assert found.latest_step() == 1, file
-        np.testing.assert_array_equal(found.restore(1, {"x": jnp.zeros(50)})["x"], np.ones(50))
-        assert not found.is_sound(2)
-        found.save(2, {"x": jnp.full(50, 2)})  # as the run does that goes on from there
-        assert found.latest_step() == 2
-        said = capsys.readouterr().err.splitlines()
-        assert "is damaged (its digest does not hold) and set aside as damaged-2" in said[0]
-        assert said[1] == "warning: going on from step 1, the checkpoint before it"
+    source, generator = made(tmp_path / "made"), np.random.default_rng(0)
+    for number, file in enumerate(files_of(source / "2")):
+        folder = tmp_path / str(number)
+        shutil.copytree(source, folder)
+        flip_a_bit(folder / file.relative_to(source), generator)
+        falls_back(folder)
+        first, second = capsys.readouterr().err.splitlines()
+        assert first.endswith("2 is damaged (its digest does not hold) and set aside as damaged-2")
+        assert second == "warning: going on from step 1, the checkpoint before it"
+
+
+@pytest.mark.slow
+def test_a_hundred_flipped_bits_are_all_noticed(tmp_path: Path) -> None:
+    source, generator = made(tmp_path / "made"), np.random.default_rng(1)
+    files = files_of(source / "2")
+    for number in range(100):
+        folder = tmp_path / str(number)
+        shutil.copytree(source, folder)
+        flip_a_bit(folder / files[generator.integers(len(files))].relative_to(source), generator)
+        falls_back(folder)
+        shutil.rmtree(folder)
 
 
 def test_a_run_whose_every_checkpoint_is_damaged_does_not_begin_anew_by_itself(tmp_path: Path) -> None:
     Checkpoints(tmp_path).save(1, {"x": jnp.ones(2)})
-    flip_a_bit(tmp_path / "1" / DIGEST, 3)
+    flip_a_bit(tmp_path / "1" / DIGEST, np.random.default_rng(0))
     for _ in range(2):
         with pytest.raises(UserError, match=r"every checkpoint in .* is damaged; remove that folder"):
             Checkpoints(tmp_path).latest_step()

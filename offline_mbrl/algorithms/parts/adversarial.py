@@ -101,7 +101,9 @@ def make(problem: Problem, config: AdversarialConfig, steps: int) -> Game:
     warm_steps = steps // WARM_SHARE if config.warm_steps is None else config.warm_steps
     if warm_steps >= steps:
         raise UserError(f"a warm start of {warm_steps} steps leaves none of {steps} for the game; lower warm_steps")
-    shared = SACConfig(discount=config.discount, tau=config.tau, batch_size=config.batch_size, hidden=config.hidden)
+    # A copy checks nothing: the numbers were checked in `config`, and may be traced.
+    numbers = {"discount": config.discount, "tau": config.tau}
+    shared = SACConfig(batch_size=config.batch_size, hidden=config.hidden).model_copy(update=numbers)
     agent = SAC(
         config=shared,
         actor=GaussianActor(config.hidden, problem.action_dim, LOG_STD_BOUNDS),
@@ -178,8 +180,8 @@ def against_reference(game: Game, obs: Array, action: Array, reference: Array) -
 def absolute(game: Game, state: GameState, key: Key) -> Pessimism:
     """L_i = mean_b f_i(s_0, a~_0), a~_0 ~ pi(s_0), over start states: relative to nothing (ATAC0)."""
     assert state.starts is not None, "absolute pessimism needs start states"
-    chosen = indices(stream(key, "start"), game.config.batch_size, state.starts.shape[0])
-    starts = state.starts[chosen]
+    index = indices(stream(key, "start"), game.config.batch_size, state.starts.shape[0])
+    starts = state.starts[index]
     action, _ = sac.sample_action(game.agent, state.learner.actor.params, starts, stream(key, "start_action"))
     return lambda critic, q: sac.q_values(game.agent, critic, starts, action).mean(axis=-1)
 

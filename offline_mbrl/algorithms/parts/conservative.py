@@ -73,8 +73,8 @@ def policy_draws(agent: SAC, actor: Params, obs: Array, count: int, key: Key) ->
 
 def uniform_draws(count: int, action: Array, key: Key) -> Draws:
     """`count` actions uniform in [-1, 1]^m for each of the rows of action [B, m]: log-density -m log 2."""
-    drawn = jax.random.uniform(key, (count, *action.shape), minval=-1.0, maxval=1.0)
-    return Draws(drawn, jnp.full(drawn.shape[:-1], -action.shape[-1] * math.log(2.0)))
+    samples = jax.random.uniform(key, (count, *action.shape), minval=-1.0, maxval=1.0)
+    return Draws(samples, jnp.full(samples.shape[:-1], -action.shape[-1] * math.log(2.0)))
 
 
 def propose(obs: Array, *kinds: Draws) -> Proposals:

@@ -169,8 +169,8 @@ def step_inside(armor: ARMOR, state: ARMORState, world: World, key: Key) -> Worl
     walk, rows = advance(armor.problem, world.model, world.walk, actions, noise)
     # The slots depend on the actions, and so on the batch that moved the actor: otherwise that batch might be read
     # after this write, for which XLA copies the whole ring at every step.
-    kept = world.walk.alive & jnp.isfinite(actions).all(axis=-1)
-    return world.replace(walk=walk, pairs=ring.push(world.pairs, rows, kept))
+    living = world.walk.alive & jnp.isfinite(actions).all(axis=-1)
+    return world.replace(walk=walk, pairs=ring.push(world.pairs, rows, living))
 
 
 def init_world(armor: ARMOR, ensemble: Ensemble, data: Data, key: Key) -> World:
@@ -324,10 +324,23 @@ def act(armor: ARMOR, state: ARMORState, obs: Array, key: Key, deterministic: bo
     return sac.act(armor.game.agent, state.game.learner.actor.params, obs, key, deterministic)
 
 
+def conclude(state: ARMORState) -> ARMORState:
+    """The state without D_model, which only training reads: most of its bytes."""
+    if state.world is None:
+        return state
+    return state.replace(world=state.world.replace(pairs=ring.emptied(state.world.pairs)))
+
+
 def build(problem: Problem, config: ARMORConfig, steps: int) -> Algorithm:
     """ARMOR for a run of `steps` gradient steps, those of the warm start included."""
     armor = make(problem, config, steps)
-    return Algorithm(partial(init, armor), partial(sample, armor), partial(update, armor), partial(act, armor))
+    return Algorithm(
+        partial(init, armor),
+        partial(sample, armor),
+        partial(update, armor),
+        partial(act, armor),
+        conclude=conclude,
+    )
 
 
 def pretraining(problem: Problem, config: ARMORConfig, steps: int) -> Mapping[str, Pretraining]:

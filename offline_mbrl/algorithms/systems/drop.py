@@ -203,11 +203,11 @@ def sample(drop: DROP, state: DROPState, data: Data, key: Key) -> DROPBatch:
     """Rows with scaled rewards, the actions after them, and their subsets."""
     rows, count = data.transitions, data.transitions.reward.shape[0]
     index = indices(key, drop.config.batch_size, count)
-    chosen = jax.tree.map(lambda leaf: leaf[index], rows)
+    batch = jax.tree.map(lambda leaf: leaf[index], rows)
     return DROPBatch(
-        rows=chosen._replace(reward=chosen.reward / state.reward_scale),
+        rows=batch._replace(reward=batch.reward / state.reward_scale),
         next_action=rows.action[jnp.minimum(index + 1, count - 1)],
-        known=data.has_next[index] | (chosen.discount == 0),
+        known=data.has_next[index] | (batch.discount == 0),
         subset=subset_of(row_keys(drop.config, data.episode_return[index], state.salt), state.thresholds),
     )
 

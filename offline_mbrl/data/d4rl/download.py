@@ -84,7 +84,7 @@ def _continue(entry: Official, part: Path, stall: float, report: Callable[[int],
     headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"} if have else {"Accept-Encoding": "identity"}
     with httpx.stream("GET", entry.url, headers=headers, timeout=stall, follow_redirects=True) as response:
         _check_status(entry, response)
-        resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
+        resumed = have > 0 and response.status_code == httpx.codes.PARTIAL_CONTENT
         start = have if resumed else 0
         _check_length(entry, response, start)
         with _open_part(part, resumed=resumed) as file:

@@ -14,7 +14,8 @@ from offline_mbrl.algorithms.parts import adversarial, sac
 from offline_mbrl.algorithms.parts.adversarial import AdversarialConfig, Game, GameState
 from offline_mbrl.errors import UserError
 from offline_mbrl.nn.networks import Params
-from offline_mbrl.types import Array, Data, Problem, Transition
+from offline_mbrl.types import Array, Problem, Transition
+from tests.algorithms import toys
 
 pytestmark = pytest.mark.medium
 
@@ -25,14 +26,8 @@ def tiny(steps: int = 22, **settings: object) -> Game:
     return adversarial.make(PROBLEM, AdversarialConfig.model_validate({"hidden": (8, 8)} | settings), steps)
 
 
-def some_rows(count: int = 16, seed: int = 0) -> Transition:
-    generator = np.random.default_rng(seed)
-
-    def normal(*shape: int) -> Array:
-        return jnp.asarray(generator.normal(size=shape), jnp.float32)
-
-    discount = jnp.asarray(generator.random(count) > 0.2, jnp.float32)
-    return Transition(normal(count, 3), jnp.tanh(normal(count, 2)), normal(count), discount, normal(count, 3))
+def some_rows(seed: int = 0) -> Transition:
+    return toys.random_rows(16, 3, 2, seed)
 
 
 def at_step(state: GameState, step: int) -> GameState:
@@ -136,7 +131,7 @@ def test_pessimism_against_the_logged_action_is_one_of_reference() -> None:
         jax.grad(lambda c, m=m: m(c, sac.q_values(game.agent, c, rows.obs, rows.action)).sum())(critic)
         for m in (logged, reference)
     )
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), left, right)
+    toys.assert_close(left, right)
 
 
 def test_projection_never_enlarges_is_idempotent_and_leaves_biases() -> None:
@@ -200,8 +195,7 @@ def test_the_game_begins_with_fresh_targets_and_temperature() -> None:
         return adversarial.finish_step(game, state)
 
     def equal(state: GameState) -> bool:
-        same = jax.tree.map(lambda x, y: (x == y).all(), state.learner.target, state.learner.critic.params)
-        return bool(jax.tree.all(same))
+        return not toys.differ(state.learner.target, state.learner.critic.params)
 
     state = jax.jit(step)(state)
     assert not equal(state)
@@ -218,8 +212,8 @@ def test_alpha_rises_while_the_entropy_is_below_its_floor() -> None:
     state = at_step(adversarial.init(game, jax.random.key(0)), 5)
     floor = game.agent.target_entropy
     for entropy, sign in ((floor - 1.0, 1), (floor + 1.0, -1)):
-        moved = adversarial.update_temperature(game, state, jnp.asarray(-entropy))
-        assert np.sign(float(moved.learner.log_alpha.params)) == sign
+        after = adversarial.update_temperature(game, state, jnp.asarray(-entropy))
+        assert np.sign(float(after.learner.log_alpha.params)) == sign
 
 
 def test_a_warm_start_as_long_as_the_run_is_an_error() -> None:
@@ -229,7 +223,7 @@ def test_a_warm_start_as_long_as_the_run_is_an_error() -> None:
 
 
 def test_sample_starts_draws_every_first_row_and_no_other() -> None:
-    rows, first = some_rows(40), jnp.arange(40) % 8 == 3
-    data = Data(rows._replace(obs=jnp.arange(40.0)[:, None]), jnp.zeros(40), first, jnp.ones(40, bool))
-    drawn = np.asarray(sample_starts(data, jax.random.key(0), 500))[:, 0]
-    assert set(drawn.tolist()) == {3.0, 11.0, 19.0, 27.0, 35.0}
+    rows = toys.random_rows(40, 1, 1)._replace(obs=jnp.arange(40.0)[:, None])
+    data = toys.data_of(rows)._replace(is_first=jnp.arange(40) % 8 == 3)
+    starts = np.asarray(sample_starts(data, jax.random.key(0), 500))[:, 0]
+    assert set(starts.tolist()) == {3.0, 11.0, 19.0, 27.0, 35.0}

@@ -11,6 +11,7 @@ from offline_mbrl.dynamics import ring
 from offline_mbrl.dynamics.ring import Ring
 from offline_mbrl.dynamics.rollout import ModelStep, Rollout
 from offline_mbrl.types import Array, Data, Key, Problem, Transition
+from tests.algorithms import toys
 
 
 def rows(count: int, label: float) -> Transition:
@@ -24,7 +25,7 @@ def rows(count: int, label: float) -> Transition:
 
 
 def data(count: int = 100) -> Data:
-    return Data(rows(count, 1.0), jnp.zeros(count), jnp.zeros(count, bool), jnp.ones(count, bool))
+    return toys.data_of(rows(count, 1.0))
 
 
 def imagined() -> Ring:

@@ -11,11 +11,12 @@ from offline_mbrl.algorithms.parts import conservative, sac
 from offline_mbrl.algorithms.parts.conservative import ConservativeConfig, Draws, Group, Proposals
 from offline_mbrl.algorithms.systems.cql import CQLConfig
 from offline_mbrl.nn.networks import Params, action_log_prob
-from offline_mbrl.types import Array, Metrics, Problem, Transition
+from offline_mbrl.types import Array, Metrics, Transition
+from tests.algorithms import toys
 
 pytestmark = pytest.mark.medium
 
-PROBLEM = Problem(2, 3, lambda obs: jnp.zeros(obs.shape[:-1], bool))
+PROBLEM = toys.endless(2, 3)
 KEY = jax.random.key(3)
 GROUPS: tuple[Group, ...] = ("state", "kinds", "batch")
 
@@ -36,7 +37,7 @@ def oracle(q: Array, log_density: Array, group: Group, temperature: float, cente
     z = (np.asarray(q, np.float64) - np.asarray(log_density)) / temperature
     critics, repeats, _, rows = z.shape
     cells: list[np.ndarray]
-    found = []
+    soft = []
     for k in range(critics):
         if group == "state":
             cells = [z[k, :, :, b].ravel() for b in range(rows)]
@@ -45,8 +46,8 @@ def oracle(q: Array, log_density: Array, group: Group, temperature: float, cente
         else:
             cells = [z[k].ravel()]
         sums = [math.log(np.exp(cell).sum()) - centered * math.log(cell.size) for cell in cells]
-        found.append(temperature * float(np.mean(sums)))
-    return found
+        soft.append(temperature * float(np.mean(sums)))
+    return soft
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -55,8 +56,7 @@ def test_soft_maximum_equals_a_loop(group: Group, centered: bool) -> None:
     q, log_density, _ = values()
     settings = config(lse_group=group, centered=centered, conservative_temperature=0.7)
     expected = oracle(q, log_density, group, 0.7, centered)
-    found = conservative.soft_maximum(settings, q, log_density)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(conservative.soft_maximum(settings, q, log_density), expected, rtol=1e-5)
     jitted = jax.jit(lambda q: conservative.soft_maximum(settings, q, log_density))
     np.testing.assert_allclose(jitted(q), expected, rtol=1e-5)
     np.testing.assert_allclose(jax.vmap(jitted)(jnp.stack([q, q])), [expected, expected], rtol=1e-5)
@@ -74,8 +74,8 @@ def test_thirty_proposals_share_one_sum_by_default() -> None:
 
 def test_a_constant_value_integrates_to_itself_plus_the_log_volume() -> None:
     draws = conservative.uniform_draws(8, jnp.zeros((5, 3)), KEY)
-    found = conservative.soft_maximum(config(), jnp.full((1, 8, 1, 5), 1.5), draws.log_density[:, None])
-    np.testing.assert_allclose(found, 1.5 + 3 * math.log(2.0), rtol=1e-6)
+    soft = conservative.soft_maximum(config(), jnp.full((1, 8, 1, 5), 1.5), draws.log_density[:, None])
+    np.testing.assert_allclose(soft, 1.5 + 3 * math.log(2.0), rtol=1e-6)
 
 
 def test_uniform_draws_fill_the_whole_box() -> None:
@@ -88,7 +88,10 @@ def test_uniform_draws_fill_the_whole_box() -> None:
 
 def test_the_term_raises_the_data_and_lowers_the_proposals() -> None:
     q, log_density, q_data = values()
-    term = lambda q, q_data: conservative.conservative_term(config(), q, log_density, q_data).sum()  # noqa: E731
+
+    def term(q: Array, q_data: Array) -> Array:
+        return conservative.conservative_term(config(), q, log_density, q_data).sum()
+
     down, up = jax.grad(term, argnums=(0, 1))(q, q_data)
     shares = jnp.moveaxis(jax.nn.softmax(jnp.moveaxis(q - log_density, -1, 1).reshape(2, 5, -1), -1), 1, -1)
     np.testing.assert_allclose(down.reshape(2, -1, 5), shares / 5, rtol=1e-4)
@@ -99,19 +102,16 @@ def test_the_term_raises_the_data_and_lowers_the_proposals() -> None:
 def test_without_maximization_the_data_are_not_in_the_term() -> None:
     q, log_density, q_data = values()
     settings = config(maximize_data=False)
-    found = conservative.conservative_term(settings, q, log_density, q_data)
-    np.testing.assert_array_equal(found, conservative.soft_maximum(settings, q, log_density))
+    term = conservative.conservative_term(settings, q, log_density, q_data)
+    np.testing.assert_array_equal(term, conservative.soft_maximum(settings, q, log_density))
 
 
 def linear(hidden: tuple[int, ...] = ()) -> sac.SAC:
     return sac.make(PROBLEM, CQLConfig(hidden=hidden, batch_size=4), 10)
 
 
-def batch(rows: int = 4) -> Transition:
-    keys = jax.random.split(KEY, 3)
-    obs, next_obs = jax.random.normal(keys[0], (2, rows, 2))
-    action = jax.random.uniform(keys[1], (rows, 3), minval=-1)
-    return Transition(obs, action, jnp.zeros(rows), jnp.ones(rows), next_obs)
+def batch() -> Transition:
+    return toys.random_rows(4, 2, 3)._replace(reward=jnp.zeros(4), discount=jnp.ones(4))
 
 
 def test_policy_draws_know_their_density() -> None:
@@ -140,11 +140,8 @@ def test_no_gradient_reaches_the_actor() -> None:
 
 def test_critic_loss_by_hand() -> None:
     # Q(s, a) = s_0 + 2 a_0 for both critics. Rows: Q = 1 and 3, targets 0; proposals at s_0 = 1, 2: a_0 = 0 and 0.5.
-    problem = Problem(1, 1, lambda obs: jnp.zeros(obs.shape[:-1], bool))
-    agent = sac.make(problem, CQLConfig(hidden=(), batch_size=2), 1)
-    critic = {
-        "MLP_0": {"Dense_0": {"kernel": jnp.tile(jnp.array([[1.0], [2.0]]), (2, 1, 1)), "bias": jnp.zeros((2, 1))}}
-    }
+    agent = sac.make(toys.endless(1, 1), CQLConfig(hidden=(), batch_size=2), 1)
+    critic = toys.linear_critics([[1.0, 2.0]] * 2)
     rows = Transition(
         jnp.array([[1.0], [2.0]]), jnp.array([[0.0], [0.5]]), jnp.zeros(2), jnp.ones(2), jnp.zeros((2, 1))
     )
@@ -157,8 +154,8 @@ def test_critic_loss_by_hand() -> None:
     def loss(weight: Array) -> tuple[Array, Metrics]:
         return conservative.critic_loss(settings, agent, critic, rows, jnp.zeros(2), proposals, 1, weight)
 
-    found, metrics = loss(jnp.asarray(0.5))
-    assert float(found) == pytest.approx(expected, rel=1e-6)
+    value, metrics = loss(jnp.asarray(0.5))
+    assert float(value) == pytest.approx(expected, rel=1e-6)
     assert float(jax.jit(loss)(jnp.asarray(0.5))[0]) == pytest.approx(expected, rel=1e-6)
     assert float(metrics["conservative"]) == pytest.approx(soft - 1.0, rel=1e-6)
     assert float(metrics["gap"]) == pytest.approx((1.0 + 2.0) / 2 - 1.0, rel=1e-6)
@@ -233,19 +230,18 @@ def test_the_naive_weight_grows_on_the_count_alone() -> None:
 
 def test_two_hundred_steps_lower_unseen_actions_below_the_data() -> None:
     # The data's actions are all +0.5 and the Bellman target is 0.
-    problem = Problem(2, 1, lambda obs: jnp.zeros(obs.shape[:-1], bool))
     obs = jax.random.normal(KEY, (64, 2))
     rows = Transition(obs, jnp.full((64, 1), 0.5), jnp.zeros(64), jnp.ones(64), obs)
 
     def values_after(beta: float) -> tuple[float, float]:
         settings = CQLConfig(hidden=(32,), batch_size=64, critic_lr=3e-3, conservative_weight=beta)
-        agent = sac.make(problem, settings, 200)
+        agent = sac.make(toys.endless(2, 1), settings, 200)
 
         def step(learner: sac.SACState, key: Array) -> tuple[sac.SACState, None]:
             proposals = conservative.propose(obs, conservative.uniform_draws(12, rows.action, key))
             weight, target = conservative.init_weight(settings), jnp.zeros(64)
-            moved, _, _ = conservative.update_critic(settings, agent, learner, weight, rows, target, proposals, 64)
-            return moved, None
+            learner, _, _ = conservative.update_critic(settings, agent, learner, weight, rows, target, proposals, 64)
+            return learner, None
 
         end, _ = jax.jit(lambda s: jax.lax.scan(step, s, jax.random.split(KEY, 200)))(sac.init(agent, KEY))
         seen, unseen = (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from offline_mbrl.algorithms.parts import sac
-from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState, empty_ring
+from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState
 from offline_mbrl.algorithms.parts.next_values import (
     SpreadConfig,
     lowered_target,
@@ -17,38 +17,28 @@ from offline_mbrl.algorithms.parts.next_values import (
     spread,
 )
 from offline_mbrl.dynamics.ensemble import Ensemble
-from offline_mbrl.dynamics.models.gaussian import GaussianConfig, Weights
+from offline_mbrl.dynamics.models.gaussian import GaussianConfig
 from offline_mbrl.errors import UserError
-from offline_mbrl.nn.layers import Layer
-from offline_mbrl.nn.normalizer import Normalizer
-from offline_mbrl.types import Array, Problem, Transition
+from offline_mbrl.types import Array, Transition
+from tests.algorithms import toys
 
 pytestmark = pytest.mark.medium
 
-KEY = jax.random.key(6)
-PROBLEM = Problem(2, 1, lambda obs: jnp.zeros(obs.shape[:-1], bool))
 CONFIG = BranchedConfig(hidden=(), batch_size=4, rollout_batch=1, horizon=1)
-SYSTEM = sac.make(PROBLEM, CONFIG, 1)
+SYSTEM = sac.make(toys.PROBLEM, CONFIG, 1)
 
 # Critic k: Q_k(s, a) = s_0 + 10 s_1 + k; the action does not matter and the minimum is the first.
-CRITIC = {
-    "MLP_0": {
-        "Dense_0": {"kernel": jnp.tile(jnp.array([[1.0], [10.0], [0.0]]), (2, 1, 1)), "bias": jnp.array([[0.0], [1.0]])}
-    }
-}
+CRITIC = toys.linear_critics([[1.0, 10.0, 0.0]] * 2, [0.0, 1.0])
 
 
 def world(shift: list[list[float]], std: float, elites: list[int]) -> Ensemble:
     """Members that predict s' = s + shift_i with one standard deviation for every dimension."""
-    members = len(shift)
-    bias = jnp.concatenate([jnp.zeros((members, 1)), jnp.array(shift), jnp.full((members, 3), 2 * np.log(std))], axis=1)
-    weights = Weights((Layer(jnp.zeros((members, 3, 6)), bias),), jnp.full(3, -60.0), jnp.full(3, 60.0))
-    return Ensemble(weights, Normalizer(jnp.zeros(3), jnp.ones(3)), jnp.array(elites, jnp.int32))
+    constant = jnp.pad(jnp.array(shift), ((0, 0), (1, 0)))
+    return toys.linear_world(jnp.zeros((len(shift), 3, 3)), constant, float(np.log(std)), elites)
 
 
 def state_in(ensemble: Ensemble) -> BranchedState:
-    learner = sac.init(SYSTEM, jax.random.key(0)).replace(target=CRITIC)
-    return BranchedState(learner, ensemble, empty_ring(CONFIG, PROBLEM))
+    return toys.state_in(ensemble, CONFIG, CRITIC)
 
 
 def rows(obs: Array) -> Transition:
@@ -100,8 +90,8 @@ def test_no_gradient_leaves() -> None:
     state = state_in(world(SHIFT, std=0.1, elites=[0, 1]))
 
     def total(critic: object) -> Array:
-        moved = state.replace(learner=state.learner.replace(target=critic))
-        return next_values(SYSTEM, moved, rows(OBS), 2, jax.random.key(5)).sum()
+        other = state.replace(learner=state.learner.replace(target=critic))
+        return next_values(SYSTEM, other, rows(OBS), 2, jax.random.key(5)).sum()
 
     assert all(not leaf.any() for leaf in jax.tree.leaves(jax.grad(total)(CRITIC)))
 
@@ -109,7 +99,9 @@ def test_no_gradient_leaves() -> None:
 def test_data_rows_come_first_and_get_nothing() -> None:
     config = SpreadConfig(hidden=(), batch_size=4, real_ratio=0.5, next_samples=1)
     state, batch = state_in(world(SHIFT, std=1e-9, elites=[1, 0])), rows(jnp.tile(OBS, (2, 1)))
-    found = spread(config, SYSTEM, state, batch, lambda values: values.max(axis=0) - values.min(axis=0), KEY)
+    found = spread(
+        config, SYSTEM, state, batch, lambda values: values.max(axis=0) - values.min(axis=0), jax.random.key(6)
+    )
     np.testing.assert_allclose(found, [0.0, 0.0, 9.0, 9.0], rtol=1e-5)
     assert float(mean_on_model_rows(config, found)) == pytest.approx(9.0)
 

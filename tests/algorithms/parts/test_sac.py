@@ -13,9 +13,10 @@ from offline_mbrl.algorithms.parts.sac import SAC, SACConfig, SACState
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import Params
 from offline_mbrl.nn.train_state import TrainState, polyak
-from offline_mbrl.types import Array, Key, Metrics, Problem, Transition
+from offline_mbrl.types import Array, Key, Metrics, Transition
+from tests.algorithms import toys
 
-PROBLEM = Problem(3, 2, lambda obs: jnp.zeros(obs.shape[:-1], bool))
+PROBLEM = toys.endless(3, 2)
 KEY = jax.random.key(7)
 
 
@@ -23,25 +24,8 @@ def system(**settings: Any) -> SAC:
     return sac.make(PROBLEM, SACConfig(hidden=(8, 8), batch_size=6, **settings), steps=100)
 
 
-def batch(rows: int = 6, seed: int = 0) -> Transition:
-    generator = np.random.default_rng(seed)
-    parts = (
-        generator.normal(size=(rows, 3)),
-        generator.uniform(-1, 1, (rows, 2)),
-        generator.normal(size=rows),
-        np.arange(rows) % 2,
-        generator.normal(size=(rows, 3)),
-    )
-    return Transition(*(jnp.asarray(part, jnp.float32) for part in parts))
-
-
-def differ(x: Any, y: Any) -> bool:
-    return any(bool((a != b).any()) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True))
-
-
-def assert_close(x: Any, y: Any) -> None:
-    for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+def batch() -> Transition:
+    return toys.random_rows(6, 3, 2)
 
 
 def moved(agent: SAC) -> SACState:
@@ -53,7 +37,7 @@ def moved(agent: SAC) -> SACState:
 
 def test_targets_start_as_the_critics_without_sharing_their_memory() -> None:
     state = jax.jit(partial(sac.init, system()))(KEY)
-    assert not differ(state.target, state.critic.params)
+    assert not toys.differ(state.target, state.critic.params)
     jax.jit(lambda s: jax.tree.map(lambda leaf: leaf + 0, s), donate_argnums=0)(state)  # would fail on aliases
 
 
@@ -181,16 +165,16 @@ def test_a_step_is_critics_then_actor_on_the_new_critics_then_temperature_then_t
     slope = jax.grad(sac.temperature_loss)(before.log_alpha.params, log_prob, made.target_entropy)
     log_alpha = before.log_alpha.step(slope, made.temperature_optimizer)
 
-    assert_close(after.critic.params, critic.params)
-    assert_close(after.actor.params, actor.params)
-    assert_close(after.log_alpha.params, log_alpha.params)
-    assert_close(after.target, polyak(before.target, critic.params, 0.3))
+    toys.assert_close(after.critic.params, critic.params)
+    toys.assert_close(after.actor.params, actor.params)
+    toys.assert_close(after.log_alpha.params, log_alpha.params)
+    toys.assert_close(after.target, polyak(before.target, critic.params, 0.3))
     old = jax.grad(sac.actor_loss, argnums=1, has_aux=True)(made, before.actor.params, before, rows.obs, actor_key)[0]
     stale = before.actor.step(old, made.actor_optimizer)
     # Adam's first step hides a gradient's size; its moments show it.
-    assert_close(after.actor.opt_state, actor.opt_state)
+    toys.assert_close(after.actor.opt_state, actor.opt_state)
     with pytest.raises(AssertionError):
-        assert_close(after.actor.opt_state, stale.opt_state)
+        toys.assert_close(after.actor.opt_state, stale.opt_state)
     assert set(metrics) == {"critic_loss", "q", "target", "actor_loss", "entropy", "alpha"}
 
 
@@ -202,7 +186,7 @@ def test_actions() -> None:
     drawn = sac.act(made, state.actor.params, obs, KEY, False)
     assert drawn.shape == (4, 2)
     assert np.abs(np.asarray(drawn)).max() < 1
-    assert differ(drawn, sac.act(made, state.actor.params, obs, jax.random.key(1), False))
+    assert toys.differ(drawn, sac.act(made, state.actor.params, obs, jax.random.key(1), False))
 
 
 def bandit(target_entropy: float, steps: int = 3000) -> Metrics:

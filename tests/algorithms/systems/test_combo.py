@@ -19,12 +19,11 @@ from offline_mbrl.algorithms.systems.combo import (
     remember,
 )
 from offline_mbrl.dynamics.ensemble import Ensemble
-from offline_mbrl.dynamics.models.gaussian import GaussianConfig, init_weights
+from offline_mbrl.dynamics.models.gaussian import GaussianConfig
 from offline_mbrl.errors import UserError
-from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.tasks import TASKS
 from offline_mbrl.types import Data, Key, Problem, Transition
-from tests.algorithms.toys import fitted
+from tests.algorithms import toys
 
 pytestmark = pytest.mark.medium
 
@@ -38,21 +37,18 @@ def config(**settings: object) -> COMBOConfig:
     return COMBOConfig.model_validate(base | settings)
 
 
-def rows(count: int = 8) -> Transition:
-    obs, next_obs = jax.random.normal(KEY, (2, count, 2))
-    action = jax.random.uniform(KEY, (count, 1), minval=-1.0)
-    return Transition(obs, action, jnp.ones(count), jnp.ones(count), next_obs)
+def rows() -> Transition:
+    return toys.random_rows(8, 2, 1)._replace(reward=jnp.ones(8), discount=jnp.ones(8))
 
 
 def data() -> Data:
-    return Data(rows(), jnp.zeros(8), jnp.zeros(8, bool), jnp.ones(8, bool))
+    return toys.data_of(rows())
 
 
 def ensemble() -> Ensemble:
     dynamics = config().dynamics
     assert isinstance(dynamics, GaussianConfig)
-    weights = init_weights(dynamics, 2, 1, KEY)
-    return Ensemble(weights, Normalizer(jnp.zeros(3), jnp.ones(3)), jnp.array([0, 2], jnp.int32))
+    return toys.untrained_world(dynamics, 2, 1)
 
 
 def test_half_of_a_batch_is_data() -> None:
@@ -127,7 +123,7 @@ def test_every_preset_resolves_and_traces(preset: str | None) -> None:
     nested = {f"dynamics.{name}": value for name, value in DYNAMICS.items()}
     settings = resolve(DEFINITION, "hopper-medium", preset, tiny | nested).config
     algorithm = DEFINITION.build(PROBLEM, settings, 10)
-    state = jax.eval_shape(algorithm.init, KEY, data(), ensemble())
+    state = jax.eval_shape(algorithm.init, KEY, data(), toys.fitted(ensemble()))
     moved, metrics = jax.eval_shape(algorithm.update, state, rows(), KEY)
     same = jax.tree.map(lambda after, before: after.shape == before.shape, moved, state)
     assert all(jax.tree.leaves(same))
@@ -181,7 +177,7 @@ def test_two_hundred_steps_lower_actions_that_are_not_the_datas(rho: str) -> Non
 @pytest.mark.parametrize("prior", ["uniform", "previous-prior"])
 def test_a_step_moves_critics_actor_and_copy(prior: str) -> None:
     algorithm = DEFINITION.build(PROBLEM, config(prior=prior, weighting="learned"), 10)
-    state = algorithm.init(KEY, data(), fitted(ensemble()))
+    state = algorithm.init(KEY, data(), toys.fitted(ensemble()))
     assert algorithm.refresh is not None
     state, _ = jax.jit(algorithm.refresh)(state, data(), KEY)
     before = jax.tree.map(jnp.copy, state.learner.actor.params)

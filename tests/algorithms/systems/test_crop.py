@@ -32,12 +32,12 @@ from offline_mbrl.nn.networks import Params
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.nn.train_state import TrainState
 from offline_mbrl.tasks import TASKS
-from offline_mbrl.types import Array, Data, Metrics, Problem, Transition
-from tests.algorithms.toys import fit_one, fitted
+from offline_mbrl.types import Array, Data, Transition
+from tests.algorithms import toys
 
 pytestmark = pytest.mark.medium
 
-PROBLEM = Problem(3, 2, lambda obs: jnp.zeros(obs.shape[:-1], bool))
+PROBLEM = toys.endless(3, 2)
 WORLD = GaussianConfig(hidden=(4,), weight_decay=(0.0, 0.0), members=3, elites=2)
 RANGE = RewardRange(jnp.array(-2.0), jnp.array(3.0))
 
@@ -63,7 +63,7 @@ def rows(n: int, seed: int = 0) -> Transition:
 
 
 def world() -> Ensemble:
-    return Ensemble(init_weights(WORLD, 3, 2, jax.random.key(0)), Normalizer(jnp.zeros(5), jnp.ones(5)), jnp.arange(2))
+    return toys.untrained_world(WORLD, 3, 2)
 
 
 def reward_model() -> RewardEnsemble:
@@ -77,11 +77,10 @@ def optimizer_steps(trained: TrainState) -> int:
 
 
 def start(settings: CROPConfig) -> tuple[CROPState, Data]:
-    transitions = rows(30)
-    data = Data(transitions, jnp.zeros(30), jnp.zeros(30, bool), jnp.ones(30, bool))
-    reward = fit_one(pretraining(settings.reward), transitions, jax.random.key(0))
+    data = toys.data_of(rows(30))
+    reward = toys.fit_one(pretraining(settings.reward), data.transitions, jax.random.key(0))
     init = jax.jit(build(PROBLEM, settings, 10).init)
-    return init(jax.random.key(0), data, fitted(world(), reward=reward)), data
+    return init(jax.random.key(0), data, toys.fitted(world(), reward=reward)), data
 
 
 def test_value_is_bounded_by_what_the_datas_rewards_can_sum_to() -> None:
@@ -89,9 +88,9 @@ def test_value_is_bounded_by_what_the_datas_rewards_can_sum_to() -> None:
     np.testing.assert_allclose(value, [-20.0, 5.0, 30.0], rtol=1e-6)
 
 
-def critic_with_bias(bias: float) -> dict[str, object]:
+def critic_with_bias(bias: float) -> Params:
     """Q_k(s, a) = bias."""
-    return {"MLP_0": {"Dense_0": {"kernel": jnp.zeros((2, 5, 1)), "bias": jnp.full((2, 1), bias)}}}
+    return toys.linear_critics([[0.0] * 5] * 2, [bias] * 2)
 
 
 @pytest.mark.parametrize(("bias", "bounded", "expected"), [(1e6, True, 300.0), (-1e6, True, -200.0), (1e6, False, 1e6)])
@@ -157,10 +156,6 @@ def test_data_rows_are_relabelled_once_or_not_at_all() -> None:
     np.testing.assert_array_equal(untouched.rewards, data.transitions.reward)
 
 
-def critic_loss_toward(agent: sac.SAC, rows: Transition, y: Array, critic: Params) -> tuple[Array, Metrics]:
-    return sac.critic_loss(agent, critic, rows, y)
-
-
 def test_one_update_is_two_critic_steps_on_rows_of_their_own_and_one_of_the_actor() -> None:
     settings = config(temperature_lr=1e-2)
     algorithm = build(PROBLEM, settings, 10)
@@ -181,8 +176,8 @@ def test_one_update_is_two_critic_steps_on_rows_of_their_own_and_one_of_the_acto
     for turn, target_key in enumerate(jax.random.split(stream(key, "target"), 2)):
         part = jax.tree.map(lambda leaf, turn=turn: leaf[turn], batch)
         y = bellman_target(settings, agent, learner, state.reward.range, part, target_key)
-        learner, _ = sac.update_critic(agent, learner, partial(critic_loss_toward, agent, part, y))
-        learner = sac.update_target(agent, learner)
+        loss = partial(sac.critic_loss, agent, batch=part, target=y)
+        learner = sac.update_target(agent, sac.update_critic(agent, learner, loss)[0])
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), moved.learner.target, learner.target
     )
@@ -226,7 +221,7 @@ def test_ensembles_of_other_sizes(members: int) -> None:
     settings = resolve(DEFINITION, "hopper-medium", None, sizes).config
     assert isinstance(settings, CROPConfig)
     tiny = settings.reward.model_copy(update={"hidden": (4,), "max_epochs": 1, "random_actions": 2})
-    reward = fit_one(pretraining(tiny), rows(30), jax.random.key(0))
+    reward = toys.fit_one(pretraining(tiny), rows(30), jax.random.key(0))
     assert (reward.holdout_loss.shape, reward.layers[0].bias.shape[0]) == ((members,), elites)
     assert DEFINITION.pretraining(PROBLEM, settings, 1)["dynamics"].config == settings.dynamics
     assert settings.dynamics.members == members

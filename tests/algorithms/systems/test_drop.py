@@ -8,23 +8,18 @@ import numpy as np
 import pytest
 
 from offline_mbrl.algorithms.algorithm import Algorithm
+from offline_mbrl.algorithms.parts.subsets import order_key, subset_thresholds
 from offline_mbrl.algorithms.systems import drop
 from offline_mbrl.algorithms.systems.bc import negative_log_likelihood
-from offline_mbrl.algorithms.systems.drop import DROPConfig, DROPState
+from offline_mbrl.algorithms.systems.drop import DROP, DROPBatch, DROPConfig, DROPState
 from offline_mbrl.nn.networks import GaussianActor, apply, critic_ensemble
-from offline_mbrl.training.loop import advance_seed
-from offline_mbrl.types import Array, Data, Problem, Transition
+from offline_mbrl.types import Array, Data, Transition
+from tests.algorithms import toys
 
 pytestmark = pytest.mark.medium
 
-PROBLEM = Problem(2, 1, lambda obs: jnp.zeros(obs.shape[:-1], bool))
+PROBLEM = toys.endless(2, 1)
 TINY = {"hidden": (8, 8), "batch_size": 32, "subsets": 4, "embedding_dim": 2}
-
-
-def episodes(returns: list[float], length: int = 3) -> tuple[Array, Array]:
-    """Return of every row and its start flag, for episodes of equal length."""
-    per_row = jnp.repeat(jnp.asarray(returns, jnp.float32), length)
-    return per_row, jnp.arange(per_row.shape[0]) % length == 0
 
 
 def behaviors(count: int = 60, length: int = 8, spread: float = 0.1) -> Data:
@@ -42,48 +37,92 @@ def behaviors(count: int = 60, length: int = 8, spread: float = 0.1) -> Data:
     return Data(rows, jnp.asarray(episode_return), place == 0, place != length - 1)
 
 
-def train(config: DROPConfig, data: Data, steps: int, seed: int = 0) -> tuple[Algorithm, DROPState]:
-    algorithm, key = drop.build(PROBLEM, config, steps), jax.random.key(seed)
-    run = lambda s: advance_seed(algorithm, steps, steps, s, data, key, jnp.zeros((), jnp.int32))[0]  # noqa: E731
-    state = jax.jit(run)(algorithm.init(key, data, None)) if steps else algorithm.init(key, data, None)
+def train(config: DROPConfig, data: Data, steps: int) -> tuple[Algorithm, DROPState]:
+    algorithm, key = drop.build(PROBLEM, config, steps), jax.random.key(0)
+    state = toys.train(algorithm, data, steps)[0] if steps else algorithm.init(key, data, {})
     assert algorithm.deploy is not None
     return algorithm, jax.jit(algorithm.deploy)(state)
 
 
 def actions(algorithm: Algorithm, state: DROPState, variant: str) -> np.ndarray:
     obs = jnp.asarray(np.random.default_rng(3).normal(size=(16, 2)), jnp.float32)
-    act = algorithm.variants[variant]
-    return np.asarray(jax.jit(jax.vmap(lambda o: act(state, o, jax.random.key(0), True)))(obs))[:, 0]
+    return toys.actions(algorithm.variants[variant], state, obs)[:, 0]
 
 
-def test_subsets_are_groups_of_equally_many_episodes_by_return() -> None:
-    keys, first = episodes([5.0, 1.0, 3.0, 2.0, 6.0, 4.0])
-    thresholds = jax.jit(drop.subset_thresholds, static_argnums=2)(keys, first, 3)
-    np.testing.assert_array_equal(thresholds, [1.0, 3.0, 5.0])
-    np.testing.assert_array_equal(drop.subset_of(keys, thresholds)[::3], [2, 0, 1, 0, 2, 1])
-    np.testing.assert_array_equal(drop.subset_of(jnp.asarray([-9.0, 99.0]), thresholds), [0, 2])
+def by_hand(**settings: object) -> tuple[DROP, DROPState, DROPBatch]:
+    """s, a and z are numbers, z_n = 0.5 and -0.5: beta = tanh N(s + z, 1), f_1 = s + z + a and f_2 = 2 z + 1."""
+    fixed = {"hidden": (), "subsets": 2, "embedding_dim": 1, "discount": 0.5, "ascent_steps": 0}
+    static = drop.make(toys.endless(1, 1), DROPConfig.model_validate(fixed | settings))
+    rows = toys.random_rows(2, 1, 1)
+    state = drop.init(static, jax.random.key(0), toys.data_of(rows)._replace(is_first=jnp.ones(2, bool)), {})
+    critic = toys.linear_critics([[1.0, 1.0, 1.0], [0.0, 2.0, 0.0]], [0.0, 1.0])  # of (s, z, a)
+    networks = drop.Networks(
+        actor=toys.linear([[1.0, 0.0], [1.0, 0.0]], [0.0, 0.0]),
+        critic=critic,
+        table=jnp.arctanh(jnp.array([[0.5], [-0.5]])),
+    )
+    state = state.replace(networks=state.networks.replace(params=networks), target=critic)
+    rows = Transition(
+        jnp.array([[1.0], [0.0]]), jnp.array([[0.5], [0.0]]), jnp.ones(2), jnp.ones(2), jnp.array([[2.0], [0.25]])
+    )
+    return static, state, DROPBatch(rows, jnp.array([[0.5], [0.25]]), jnp.array([True, False]), jnp.array([0, 1]))
 
 
-def test_one_subset_holds_everything_and_few_episodes_leave_some_empty() -> None:
-    keys, first = episodes([5.0, 1.0])
-    assert not drop.subset_of(keys, drop.subset_thresholds(keys, first, 1)).any()
-    found = np.asarray(drop.subset_of(keys, drop.subset_thresholds(keys, first, 5)))[::3]
-    assert found[0] > found[1]
-    tied, first = episodes([2.0, 2.0, 2.0, 7.0])
-    found = np.asarray(drop.subset_of(tied, drop.subset_thresholds(tied, first, 4)))[::3]
-    assert len(set(found[:3].tolist())) == 1
-    assert found[3] > found[0]
+Z = jnp.array([[0.5], [-0.5]])
 
 
-def test_random_subsets_are_as_large_do_not_follow_the_return_and_keep_episodes_whole() -> None:
-    returns, first = episodes(np.random.default_rng(0).normal(size=400).tolist())
-    keys = drop.order_key(returns, jnp.uint32(1234))
-    found = np.asarray(drop.subset_of(keys, drop.subset_thresholds(keys, first, 4))).reshape(400, 3)
-    assert (found == found[:, :1]).all()
-    assert np.bincount(found[:, 0], minlength=4).tolist() == [100, 100, 100, 100]
-    assert abs(np.corrcoef(found[:, 0], np.asarray(returns)[::3])[0, 1]) < 0.15
-    other = drop.order_key(returns, jnp.uint32(99))
-    assert (np.asarray(drop.subset_of(other, drop.subset_thresholds(other, first, 4)))[::3] != found[:, 0]).mean() > 0.5
+def test_cloning_loss_by_hand() -> None:
+    """N(atanh 0.5; 1.5, 1) / 0.75 and N(0; -0.5, 1)."""
+    static, state, batch = by_hand()
+    log_probs = [-0.5 * (np.arctanh(0.5) - 1.5) ** 2 - np.log(0.75), -0.125] - 0.5 * np.log(2 * np.pi)
+    loss = drop.cloning_loss(static, state.networks.params.actor, batch.rows, Z)
+    assert float(loss) == pytest.approx(-log_probs.mean(), rel=1e-5)
+
+
+def test_target_by_hand() -> None:
+    """At (s', a') = (2, 0.5) with z = 0.5: min(3, 2); at (0.25, 0.25) with z = -0.5: min(0, 0)."""
+    static, state, batch = by_hand()
+    np.testing.assert_allclose(drop.bellman_target(static, state, batch, Z), [1 + 0.5 * 2, 1.0], rtol=1e-6)
+
+
+def test_scores_outside_the_table_by_hand() -> None:
+    """Without ascent z is z_n itself: f_1 = s + z + tanh(s + z), f_2 = 2 z + 1."""
+    static, state, batch = by_hand()
+    networks = state.networks.params
+    outside = drop.outside_score(static, networks.critic, networks, batch.rows.obs, Z, toys.KEY)
+    own = np.array([1.5, -0.5])
+    assert float(outside) == pytest.approx(np.mean([own + np.tanh(own), [2.0, 0.0]]), rel=1e-5)
+
+
+def test_an_adversary_climbs_the_lowest_score() -> None:
+    """g = 2 z + 1 wherever it is the smaller, and a step of 0.25 leads to z_n + 0.25."""
+    static, state, _ = by_hand(ascent_steps=1, ascent_size=0.25)
+    obs = jnp.full((2, 1), 9.0)
+    adversary = drop.adversaries(static, state.networks.params, obs, Z, toys.KEY)
+    np.testing.assert_allclose(adversary, Z + 0.25, rtol=1e-5)
+    anywhere = drop.adversaries(by_hand(prior="uniform")[0], state.networks.params, obs, jnp.zeros((500, 1)), toys.KEY)
+    assert -1 <= float(anywhere.min()) < -0.9 < 0.9 < float(anywhere.max()) <= 1
+
+
+@pytest.mark.parametrize("regularize", [True, False])
+def test_the_loss_is_the_sum_of_its_parts(regularize: bool) -> None:
+    """L_bc + L_td + nu (R - eta): y = 2 at the known row, where f = 2 and 2; R from the means of all scores."""
+    static, state, batch = by_hand(slack=0.25, multiplier=3.0, regularize_embedding=regularize)
+    networks = state.networks.params
+    loss, metrics = drop.loss(static, networks, state, batch, toys.KEY)
+    own = np.array([1.5, -0.5])
+    inside, outside = np.mean([[2.0, -0.5], [2.0, 0.0]]), np.mean([own + np.tanh(own), [2.0, 0.0]])
+    assert float(metrics["critic_loss"]) == pytest.approx(0.0, abs=1e-6)
+    assert float(metrics["conservative"]) == pytest.approx(outside - inside, rel=1e-5)
+    cloning = float(drop.cloning_loss(static, networks.actor, batch.rows, Z))
+    assert float(loss) == pytest.approx(cloning + 3.0 * (outside - inside - 0.25), rel=1e-5)
+
+
+def test_a_fixed_multiplier_stays_and_a_learned_one_follows_the_gap() -> None:
+    fixed, state, _ = by_hand(multiplier=3.0)
+    assert float(drop.update_multiplier(fixed, state, jnp.asarray(9.0)).multiplier) == 3.0
+    learned, state, _ = by_hand(multiplier_lr=0.5, slack=0.25)
+    assert float(drop.update_multiplier(learned, state, jnp.asarray(1.25)).multiplier) == 1.5
 
 
 def test_td_error_counts_known_rows_only() -> None:
@@ -102,31 +141,12 @@ def test_the_multiplier_rises_while_the_bound_is_broken_and_never_falls_below_ze
     assert float(drop.raise_multiplier(jnp.asarray(0.1), jnp.asarray(-2.0), 0.1)) == 0.0
 
 
-def test_the_search_climbs_stays_in_the_box_and_never_returns_worse_than_its_start() -> None:
-    top = jnp.asarray([0.4, -0.3])
-
-    def hill(z: Array) -> Array:
-        return -jnp.square(z - top).sum()
-
-    def rough(z: Array) -> Array:
-        return jnp.sin(37 * z).sum()
-
-    found = jax.jit(lambda z: drop.ascend(hill, z, 40, 0.05))(jnp.asarray([-0.9, 0.9]))
-    np.testing.assert_allclose(found, top, atol=0.05)
-    np.testing.assert_array_equal(drop.ascend(hill, top, 10, 0.5), top)
-    outward = drop.ascend(lambda z: z.sum(), jnp.zeros(2), 50, 0.1)
-    np.testing.assert_allclose(outward, [1.0, 1.0])
-    for start in np.random.default_rng(0).uniform(-1, 1, (20, 2)).astype(np.float32):
-        assert rough(drop.ascend(rough, jnp.asarray(start), 7, 0.3)) >= rough(start)
-    assert (drop.ascend(rough, jnp.asarray([0.2, 0.1]), 0, 0.3) == jnp.asarray([0.2, 0.1])).all()
-
-
 def test_a_batch_pairs_rows_with_their_next_action_and_subset() -> None:
     data = behaviors(count=8, length=4)
     terminal = jnp.arange(32) == 7  # the last row of episode 1
     data = data._replace(transitions=data.transitions._replace(discount=1.0 - terminal))
     algorithm = drop.build(PROBLEM, DROPConfig.model_validate(TINY | {"batch_size": 256}), 1)
-    state = algorithm.init(jax.random.key(0), data, None)
+    state = algorithm.init(jax.random.key(0), data, {})
     batch = algorithm.sample(state, data, jax.random.key(1))
     row = np.array(
         [np.flatnonzero((np.asarray(data.transitions.obs) == o).all(1))[0] for o in np.asarray(batch.rows.obs)]
@@ -175,7 +195,7 @@ def test_one_subset_is_behavior_cloning() -> None:
     """All rows share one z, and the policy's loss is the likelihood of the data under it, whatever the scores."""
     data = behaviors(count=8)
     algorithm = drop.build(PROBLEM, DROPConfig.model_validate(TINY | {"subsets": 1}), 1)
-    state = algorithm.init(jax.random.key(0), data, None)
+    state = algorithm.init(jax.random.key(0), data, {})
     batch = algorithm.sample(state, data, jax.random.key(1))
     z = jnp.broadcast_to(jnp.tanh(state.networks.params.table), (32, 2))
     inputs = jnp.concatenate([batch.rows.obs, z], axis=-1)
@@ -188,12 +208,12 @@ def test_one_subset_is_behavior_cloning() -> None:
 def test_random_subsets_are_asked_for_by_name() -> None:
     data = behaviors(count=40)
     algorithm = drop.build(PROBLEM, DROPConfig.model_validate(TINY | {"grouping": "random"}), 1)
-    state = algorithm.init(jax.random.key(0), data, None)
+    state = algorithm.init(jax.random.key(0), data, {})
     batch = algorithm.sample(state, data, jax.random.key(1))
-    keys = drop.order_key(data.episode_return, state.salt)
-    np.testing.assert_array_equal(state.thresholds, drop.subset_thresholds(keys, data.is_first, 4))
+    keys = order_key(data.episode_return, state.salt)
+    np.testing.assert_array_equal(state.thresholds, subset_thresholds(keys, data.is_first, 4))
     ranked = drop.build(PROBLEM, DROPConfig.model_validate(TINY), 1)
-    by_return = ranked.sample(ranked.init(jax.random.key(0), data, None), data, jax.random.key(1))
+    by_return = ranked.sample(ranked.init(jax.random.key(0), data, {}), data, jax.random.key(1))
     np.testing.assert_array_equal(by_return.rows.obs, batch.rows.obs)
     assert 0 < float((by_return.subset == batch.subset).mean()) < 0.6
 
@@ -204,10 +224,12 @@ def test_the_search_at_a_state_never_scores_below_the_table_there() -> None:
     for obs in np.random.default_rng(5).normal(size=(6, 2)).astype(np.float32):
         here = state.replace(starts=jnp.tile(obs, (drop.STARTS, 1)))
         assert algorithm.deploy is not None
-        found = algorithm.deploy(here)  # over one state alone Best and Grad are Best-Ada and Grad-Ada
-        assert float(mean_score(here, found.grad)) >= float(mean_score(here, found.best))
+        deployed = algorithm.deploy(here)  # over one state alone Best and Grad are Best-Ada and Grad-Ada
+        assert float(mean_score(here, deployed.grad)) >= float(mean_score(here, deployed.best))
         for fixed, adaptive in (("best", "best-ada"), ("grad", "grad-ada")):
-            both = [algorithm.variants[v](found, jnp.asarray(obs), jax.random.key(0), True) for v in (fixed, adaptive)]
+            both = [
+                algorithm.variants[v](deployed, jnp.asarray(obs), jax.random.key(0), True) for v in (fixed, adaptive)
+            ]
             np.testing.assert_allclose(both[0], both[1], atol=1e-4)
 
 

@@ -6,23 +6,26 @@ import numpy as np
 import pytest
 
 from offline_mbrl.algorithms.parts import sac
+from offline_mbrl.algorithms.parts.sac import SACState
 from offline_mbrl.algorithms.presets import resolve
 from offline_mbrl.algorithms.systems.edac import (
     DEFINITION,
     EDACConfig,
     build,
     critic_loss,
+    is_zero,
     similarity,
     unit,
     values_and_directions,
 )
-from offline_mbrl.nn.networks import apply, critic_ensemble, init_params, map_critics, one_of
+from offline_mbrl.nn.networks import Params, apply, critic_ensemble, init_params, map_critics, one_of
 from offline_mbrl.tasks import TASKS
-from offline_mbrl.types import Array, Data, Problem, Transition
+from offline_mbrl.types import Array, Transition
+from tests.algorithms import toys
 
 pytestmark = pytest.mark.medium
 
-PROBLEM = Problem(2, 2, lambda obs: jnp.zeros(obs.shape[:-1], bool))
+PROBLEM = toys.endless(2, 2)
 
 
 def config(**settings: object) -> EDACConfig:
@@ -30,14 +33,12 @@ def config(**settings: object) -> EDACConfig:
 
 
 def batch() -> Transition:
-    drawn = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, size=(6, 7)), jnp.float32)
-    return Transition(drawn[:, :2], drawn[:, 2:4], drawn[:, 4], jnp.ones(6), drawn[:, 5:])
+    return toys.random_rows(6, 2, 2)._replace(discount=jnp.ones(6))
 
 
-def linear_critics(action_weights: list[list[float]]) -> dict[str, object]:
+def linear_critics(action_weights: list[list[float]]) -> Params:
     """Q_i(s, a) = s_0 + w_i . a."""
-    kernel = jnp.array([[1.0, 0.0, *weights] for weights in action_weights])[..., None]
-    return {"MLP_0": {"Dense_0": {"kernel": kernel, "bias": jnp.zeros((len(action_weights), 1))}}}
+    return toys.linear_critics([[1.0, 0.0, *weights] for weights in action_weights])
 
 
 def pairwise_similarity(directions: np.ndarray) -> float:
@@ -88,7 +89,30 @@ def test_without_weight_it_is_the_loss_of_sac() -> None:
     target = jnp.arange(6.0)
     plain = jax.grad(lambda c: sac.critic_loss(agent, c, batch(), target)[0])(critic)
     without = jax.grad(lambda c: critic_loss(agent, c, batch(), target, 0.0)[0])(critic)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), plain, without)
+    toys.assert_close(plain, without, rtol=1e-5)
+
+
+def test_a_traced_weight_of_zero_is_sac_n() -> None:
+    """The lanes of one program differ in the weight; the lane of 0 takes the step that SAC-N alone takes."""
+    key = jax.random.key(4)
+
+    def step(weight: float | Array) -> SACState:
+        static = config().model_copy(update={"diversity_weight": weight})
+        algorithm = build(PROBLEM, static, 1)
+        after: SACState = algorithm.update(algorithm.init(key, toys.data_of(batch()), {}), batch(), key)[0]
+        return after
+
+    lanes = jax.jit(jax.vmap(step))(jnp.array([0.0, 2.0]))
+    of_zero, of_two = (jax.tree.map(lambda leaf, lane=lane: leaf[lane], lanes) for lane in (0, 1))
+    toys.assert_close(of_zero, jax.jit(step, static_argnums=0)(0.0))
+    assert toys.differ(of_zero, of_two)
+
+
+def test_only_a_number_is_known_to_be_zero() -> None:
+    assert is_zero(0.0)
+    assert is_zero(0)
+    assert not is_zero(0.5)
+    assert not jax.jit(is_zero)(0.0)
 
 
 def test_gradient_of_the_term_drives_the_critics_apart() -> None:
@@ -122,7 +146,7 @@ def test_critics_in_turn_give_the_same_values_and_gradients() -> None:
     )
     whole = jax.grad(total, argnums=(0, 1))(critics, rows.action, 7)
     in_turn = jax.grad(total, argnums=(0, 1))(critics, rows.action, 3)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), whole, in_turn)
+    toys.assert_close(whole, in_turn, rtol=1e-5)
 
 
 def test_memory_grows_with_the_weights_alone() -> None:
@@ -146,12 +170,10 @@ def test_memory_grows_with_the_weights_alone() -> None:
 def test_seed_alone_is_the_seed_in_a_batch(diversity_weight: float) -> None:
     algorithm = build(PROBLEM, config(diversity_weight=diversity_weight), 1)
     keys = jax.random.split(jax.random.key(3), 2)
-    flags = jnp.ones(6, bool)
-    data = Data(batch(), jnp.zeros(6), flags, flags)
-    states = jax.vmap(lambda key: algorithm.init(key, data, None))(keys)
+    states = jax.vmap(lambda key: algorithm.init(key, toys.data_of(batch()), {}))(keys)
     together, metrics = jax.jit(jax.vmap(algorithm.update, in_axes=(0, None, 0)))(states, batch(), keys)
     alone, _ = jax.jit(algorithm.update)(jax.tree.map(lambda leaf: leaf[1], states), batch(), keys[1])
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-4, atol=1e-6), together.critic, alone.critic)
+    toys.assert_close(jax.tree.map(lambda leaf: leaf[1], together.critic), alone.critic)
     assert all(jnp.isfinite(value).all() for value in metrics.values())
 
 

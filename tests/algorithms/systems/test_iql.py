@@ -12,15 +12,15 @@ import pytest
 
 from offline_mbrl.algorithms.algorithm import Algorithm
 from offline_mbrl.algorithms.systems import iql
-from offline_mbrl.algorithms.systems.iql import IQLConfig, IQLState
-from offline_mbrl.keys import stream
+from offline_mbrl.algorithms.systems.iql import IQL, IQLConfig, IQLState
 from offline_mbrl.nn.networks import MLP, Params, critic_ensemble
-from offline_mbrl.nn.train_state import polyak
-from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
+from offline_mbrl.nn.train_state import TrainState, polyak
+from offline_mbrl.types import Array, Data, Transition
+from tests.algorithms import toys
 
 pytestmark = pytest.mark.medium
 
-PROBLEM = Problem(3, 2, lambda obs: jnp.zeros(obs.shape[:-1], bool))
+PROBLEM = toys.endless(3, 2)
 KEY = jax.random.key(0)
 
 
@@ -28,18 +28,33 @@ def make(**settings: Any) -> Algorithm:
     return iql.build(PROBLEM, IQLConfig(**({"hidden": (8, 8), "batch_size": 32} | settings)), 100)
 
 
-def data(rows: int = 40) -> Data:
-    generator = np.random.default_rng(0)
-    parts = (
-        generator.normal(size=(rows, 3)),
-        np.round(generator.uniform(-1.4, 1.4, (rows, 2)).clip(-1, 1), 3),
-        generator.normal(size=rows),
-        np.arange(rows) % 3 > 0,
-        generator.normal(size=(rows, 3)),
+def data() -> Data:
+    """Four episodes of ten rows; some actions lie on the border of the box."""
+    rows = toys.random_rows(40, 3, 2)
+    action = jnp.round((1.4 * rows.action).clip(-1, 1), 3)
+    return toys.data_of(rows._replace(action=action), jnp.repeat(jnp.array([-10.0, 5.0, 30.0, 0.0]), 10))
+
+
+def by_hand(**settings: Any) -> tuple[IQL, IQLState, Transition]:
+    """s and a are numbers: pi(s) = N(0, 1), V(s) = s, Q_1 = s + a, Q_2 = 2 s; Qbar_1 = 2 s + a, Qbar_2 = 4."""
+    config = IQLConfig.model_validate({"hidden": (), "discount": 0.5, "expectile": 0.75} | settings)
+    static = iql.make(toys.endless(1, 1), config, 100)
+    critic, target = (
+        toys.linear_critics([[1.0, 1.0], [2.0, 0.0]]),
+        toys.linear_critics([[2.0, 1.0], [0.0, 0.0]], [0.0, 4.0]),
     )
-    returns = jnp.repeat(jnp.array([-10.0, 5.0, 30.0, 0.0]), rows // 4)
-    made = Transition(*(jnp.asarray(part, jnp.float32) for part in parts))
-    return Data(made, returns, jnp.zeros(rows, bool), jnp.ones(rows, bool))
+    value = toys.linear([[1.0]], [0.0])["MLP_0"]
+    actor = toys.linear([[0.0]], [0.0]) | {"log_std": jnp.zeros(1)}
+    state = IQLState(
+        actor=TrainState.create(actor, static.actor_optimizer),
+        value=TrainState.create(value, static.value_optimizer),
+        critic=TrainState.create(critic, static.critic_optimizer),
+        target=target,
+        reward_scale=jnp.ones(()),
+    )
+    column = jnp.array([[1.0], [3.0]])
+    batch = Transition(column, jnp.array([[0.5], [0.0]]), jnp.array([1.0, 1.0]), jnp.array([1.0, 0.0]), 2 * column)
+    return static, state, batch
 
 
 def test_rewards_are_scaled_so_that_returns_span_a_thousand() -> None:
@@ -48,7 +63,7 @@ def test_rewards_are_scaled_so_that_returns_span_a_thousand() -> None:
     assert float(iql.reward_scale(rows.episode_return, None)) == 1.0
     assert float(iql.reward_scale(jnp.ones(5), 1000.0)) == 1.0
     algorithm = make()
-    state = algorithm.init(KEY, rows, None)
+    state = algorithm.init(KEY, rows, {})
     batch = algorithm.sample(state, rows, KEY)
     known = set(np.asarray(25 * rows.transitions.reward).tolist())
     assert set(np.asarray(batch.reward).tolist()) <= known
@@ -57,7 +72,7 @@ def test_rewards_are_scaled_so_that_returns_span_a_thousand() -> None:
 def test_actions_are_pulled_inside_the_box() -> None:
     rows = data()
     assert float(jnp.abs(rows.transitions.action).max()) == 1.0
-    batch = make(batch_size=500).sample(make().init(KEY, rows, None), rows, KEY)
+    batch = make(batch_size=500).sample(make().init(KEY, rows, {}), rows, KEY)
     assert float(jnp.abs(batch.action).max()) == pytest.approx(1 - 1e-5, abs=1e-7)
     assert float(jnp.abs(batch.action).max()) < 1
 
@@ -98,20 +113,60 @@ def test_log_probability_is_that_of_an_unsquashed_gaussian() -> None:
     )
 
 
+def test_value_loss_by_hand() -> None:
+    """q = 2.5, 2 against V = 1, 3: 0.75 of 1.5^2 and 0.25 of 1."""
+    static, state, batch = by_hand()
+    loss = iql.value_loss(static, state.value.params, batch.obs, jnp.array([2.5, 2.0]))
+    assert float(loss) == pytest.approx((0.75 * 2.25 + 0.25 * 1.0) / 2)
+
+
+def test_actor_loss_by_hand() -> None:
+    """log N(a; 0, 1) of a = 0.5 and 0, with weights 2 and 4."""
+    static, state, batch = by_hand()
+    loss = iql.actor_loss(static, state.actor.params, batch, jnp.array([2.0, 4.0]))
+    log_probs = np.array([-0.125, 0.0]) - 0.5 * np.log(2 * np.pi)
+    assert float(loss) == pytest.approx(-(2 * log_probs[0] + 4 * log_probs[1]) / 2, rel=1e-6)
+
+
 def test_critic_loss_by_hand() -> None:
-    batch = data(4).transitions._replace(
-        reward=jnp.array([1.0, 2.0, 0.0, 0.0]), discount=jnp.array([1.0, 0.0, 1.0, 1.0])
-    )
-    next_value, q = jnp.array([2.0, 50.0, 0.0, -2.0]), jnp.array([[2.0, 2.0, 1.0, 0.0], [0.0, 2.0, 0.0, -1.0]])
-    expected = (0 + 0 + 1 + 1) / 4 + (4 + 0 + 0 + 0) / 4  # y = 2, 2, 0, -1
-    assert float(iql.critic_loss(q, batch, next_value, 0.5)) == pytest.approx(expected)
-    assert float(jax.jit(iql.critic_loss)(q, batch, next_value, 0.5)) == pytest.approx(expected)
-    slope = jax.grad(lambda v: iql.critic_loss(q, batch, v, 0.5))(next_value)
-    assert not np.asarray(slope).any()
+    """y = 1 + 0.5 v and 1; Q_1 = 1.5, 3 and Q_2 = 2, 6. V of the next state has no gradient."""
+    static, state, batch = by_hand()
+
+    def loss(next_value: Array) -> Array:
+        return iql.critic_loss(static, state.critic.params, batch, next_value)[0]
+
+    next_value, expected = jnp.array([2.0, 50.0]), (0.25 + 4) / 2 + (0 + 25) / 2
+    assert float(loss(next_value)) == pytest.approx(expected)
+    assert float(jax.jit(loss)(next_value)) == pytest.approx(expected)
+    assert not np.asarray(jax.grad(loss)(next_value)).any()
+
+
+def test_each_update_moves_its_own_part() -> None:
+    static, state, batch = by_hand(tau=0.25)
+    q = jnp.array([2.5, 4.0])
+    after = {
+        "value": iql.update_value(static, state, batch, q)[0],
+        "actor": iql.update_actor(static, state, batch, q)[0],
+        "critic": iql.update_critic(static, state, batch)[0],
+        "target": iql.update_target(static, state),
+    }
+    for name, end in after.items():
+        assert [part for part in after if toys.differ(getattr(end, part), getattr(state, part))] == [name]
+    toys.assert_close(after["target"].target, toys.linear_critics([[1.75, 1.0], [0.5, 0.0]], [0.0, 3.0]))
+
+
+def test_the_steps_metrics_by_hand() -> None:
+    """q = min(2 s + a, 4) = 2.5, 4; V before the step is 1, 3, so that the advantages are 1.5 and 1."""
+    static, state, batch = by_hand(value_lr=1e-9, inverse_temperature=2.0, weight_max=10.0)
+    _, metrics = iql.update(static, state, batch, KEY)
+    assert float(metrics["value_loss"]) == pytest.approx(0.75 * (2.25 + 1.0) / 2, rel=1e-5)
+    assert float(metrics["advantage"]) == pytest.approx(1.25, rel=1e-5)
+    assert float(metrics["weight"]) == pytest.approx((10.0 + np.exp(2.0)) / 2, rel=1e-5)
+    assert float(metrics["critic_loss"]) == pytest.approx((0.25 + 4) / 2 + 25 / 2, rel=1e-5)  # y = 2, 1
 
 
 def test_networks_start_orthogonal_with_a_state_independent_deviation() -> None:
-    state: IQLState = make(hidden=(8, 8)).init(KEY, data(), None)
+    state: IQLState = make(hidden=(8, 8)).init(KEY, data(), {})
     kernel = np.asarray(state.value.params["Dense_1"]["kernel"])
     np.testing.assert_allclose(kernel @ kernel.T, 2 * np.eye(8), atol=1e-5)
     for critic in range(2):
@@ -122,10 +177,9 @@ def test_networks_start_orthogonal_with_a_state_independent_deviation() -> None:
 
 def test_a_step_is_value_then_policy_and_critics_on_the_new_value_then_targets() -> None:
     """Rebuilt from its parts; an actor or critic that used the old V would have other moments."""
-    config = IQLConfig(hidden=(8, 8), batch_size=16, tau=0.3, value_lr=0.05)
-    algorithm, rows = iql.build(PROBLEM, config, 100), data()
-    before: IQLState = algorithm.init(KEY, rows, None)
-    before = before.replace(target=algorithm.init(jax.random.key(9), rows, None).critic.params)
+    algorithm, rows = make(batch_size=16, tau=0.3, value_lr=0.05), data()
+    before: IQLState = algorithm.init(KEY, rows, {})
+    before = before.replace(target=algorithm.init(jax.random.key(9), rows, {}).critic.params)
     batch = algorithm.sample(before, rows, KEY)
     after, metrics = jax.jit(algorithm.update)(before, batch, KEY)
 
@@ -159,45 +213,34 @@ def test_a_step_is_value_then_policy_and_critics_on_the_new_value_then_targets()
 
         return np.asarray(0.1 * jax.grad(loss)(before.critic.params)["MLP_0"]["Dense_0"]["kernel"])
 
-    for moment, found in (
-        (actor_moment, after.actor.opt_state[0].mu["MLP_0"]["Dense_0"]["kernel"]),
-        (critic_moment, after.critic.opt_state[0].mu["MLP_0"]["Dense_0"]["kernel"]),
-    ):
-        np.testing.assert_allclose(found, moment(new_value), rtol=1e-3, atol=1e-4)
+    for moment, adam in ((actor_moment, after.actor.opt_state), (critic_moment, after.critic.opt_state)):
+        kernel = adam[0].mu["MLP_0"]["Dense_0"]["kernel"]
+        np.testing.assert_allclose(kernel, moment(new_value), rtol=1e-3, atol=1e-4)
         assert np.abs(moment(before.value.params) - moment(new_value)).max() > 1e-3
-    for leaf, expected in zip(
-        jax.tree.leaves(after.target), jax.tree.leaves(polyak(before.target, after.critic.params, 0.3)), strict=True
-    ):
-        np.testing.assert_allclose(leaf, expected, rtol=1e-5, atol=1e-6)
+    toys.assert_close(after.target, polyak(before.target, after.critic.params, 0.3), rtol=1e-5)
     assert set(metrics) == {"value_loss", "actor_loss", "critic_loss", "q", "advantage", "weight"}
 
 
 def test_actions_are_unsquashed_samples_clipped_to_the_box() -> None:
     algorithm = make()
-    state: IQLState = algorithm.init(KEY, data(), None)
+    state: IQLState = algorithm.init(KEY, data(), {})
     obs = jnp.array([0.3, -0.2, 1.0])
     mean = iql.Actor((8, 8), 2).apply({"params": state.actor.params}, obs)[0]
     np.testing.assert_allclose(algorithm.act(state, obs, KEY, True), mean, rtol=1e-6)
-    drawn = jax.vmap(lambda key: algorithm.act(state, obs, key, False))(jax.random.split(KEY, 2000))
-    assert float(jnp.abs(drawn).max()) == 1.0  # std 1 at the start: many samples leave the box
-    assert float((jnp.abs(drawn) == 1.0).mean()) > 0.1
+    actions = jax.vmap(lambda key: algorithm.act(state, obs, key, False))(jax.random.split(KEY, 2000))
+    assert float(jnp.abs(actions).max()) == 1.0  # std 1 at the start: many samples leave the box
+    assert float((jnp.abs(actions) == 1.0).mean()) > 0.1
 
 
 def test_the_actors_rate_decays_to_nothing() -> None:
     algorithm, rows = iql.build(PROBLEM, IQLConfig(hidden=(8,), batch_size=16), 5), data()
     step = jax.jit(lambda state, key: algorithm.update(state, algorithm.sample(state, rows, key), key)[0])
-    state = algorithm.init(KEY, rows, None)
+    state = algorithm.init(KEY, rows, {})
     for turn in range(5):
         state = step(state, jax.random.key(turn))
     last = step(state, KEY)
-    same = [
-        bool((a == b).all())
-        for a, b in zip(*map(jax.tree.leaves, (state.actor.params, last.actor.params)), strict=True)
-    ]
-    assert all(same)
-    assert (
-        np.asarray(state.value.params["Dense_0"]["kernel"]) != np.asarray(last.value.params["Dense_0"]["kernel"])
-    ).any()
+    assert not toys.differ(state.actor.params, last.actor.params)
+    assert toys.differ(state.value.params, last.value.params)
 
 
 @pytest.mark.parametrize(("inverse_temperature", "expected"), [(0.0, 0.0), (10.0, 0.6)])
@@ -206,35 +249,16 @@ def test_the_policy_prefers_the_better_actions_of_the_data(inverse_temperature: 
     generator = np.random.default_rng(0)
     obs, action = generator.normal(size=(400, 3)), 0.6 * np.sign(generator.normal(size=(400, 2)))
     action[:, 1] = 0.0
-    parts = (obs, action, action[:, 0], np.zeros(400), obs)
-    rows = Data(
-        Transition(*(jnp.asarray(p, jnp.float32) for p in parts)),
-        jnp.zeros(400),
-        jnp.zeros(400, bool),
-        jnp.ones(400, bool),
-    )
-    algorithm = make(
-        actor_lr=3e-3,
-        value_lr=3e-3,
-        critic_lr=3e-3,
-        tau=0.05,
-        inverse_temperature=inverse_temperature,
-        actor_lr_decay=False,
-    )
-
-    def step(state: IQLState, key: Key) -> tuple[IQLState, Metrics]:
-        state, metrics = algorithm.update(state, algorithm.sample(state, rows, stream(key, "rows")), key)
-        return state, metrics
-
-    run = jax.jit(lambda state: jax.lax.scan(step, state, jax.random.split(KEY, 800))[0])
-    state = run(algorithm.init(KEY, rows, None))
-    chosen: Array = jax.vmap(lambda o: algorithm.act(state, o, KEY, True))(rows.transitions.obs[:50])
-    assert float(chosen[:, 0].mean()) == pytest.approx(expected, abs=0.12)
+    rates = {"actor_lr": 3e-3, "value_lr": 3e-3, "critic_lr": 3e-3, "tau": 0.05, "actor_lr_decay": False}
+    algorithm = make(inverse_temperature=inverse_temperature, **rates)
+    state, _ = toys.train(algorithm, toys.bandit(obs, action, action[:, 0]), 800)
+    chosen = toys.actions(algorithm.act, state, jnp.asarray(obs[:50], jnp.float32))
+    assert chosen[:, 0].mean() == pytest.approx(expected, abs=0.12)
 
 
 def start_many_seeds() -> None:
     algorithm = iql.build(PROBLEM, IQLConfig(), 100)
-    jax.block_until_ready(jax.jit(jax.vmap(lambda key: algorithm.init(key, data(), None)))(jax.random.split(KEY, 8)))
+    jax.block_until_ready(jax.jit(jax.vmap(lambda key: algorithm.init(key, data(), {})))(jax.random.split(KEY, 8)))
 
 
 def test_many_seeds_start_at_once() -> None:

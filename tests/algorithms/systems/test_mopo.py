@@ -12,40 +12,28 @@ from offline_mbrl.algorithms.presets import resolve
 from offline_mbrl.algorithms.systems import mopo
 from offline_mbrl.algorithms.systems.mopo import MOPOConfig, MOPOState
 from offline_mbrl.dynamics.ensemble import Ensemble
-from offline_mbrl.dynamics.models.gaussian import GaussianConfig, init_weights
+from offline_mbrl.dynamics.models.gaussian import GaussianConfig
 from offline_mbrl.dynamics.rollout import Rollout
 from offline_mbrl.dynamics.uncertainty import PenaltyName
 from offline_mbrl.errors import UserError
-from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.nn.train_state import TrainState
-from offline_mbrl.types import Array, Data, Metrics, Problem, Transition
-from tests.algorithms.toys import fitted
+from offline_mbrl.types import Array, Metrics, Problem, Transition
+from tests.algorithms import toys
 
 TINY = GaussianConfig(members=3, elites=2, hidden=(8,), weight_decay=(0.0, 0.0))
 PROBLEM = Problem(3, 2, lambda obs: jnp.abs(obs).max(-1) > 3)
-DATA = Data(
-    Transition(
-        jax.random.normal(jax.random.key(1), (50, 3)),
-        jnp.zeros((50, 2)),
-        jnp.zeros(50),
-        jnp.ones(50),
-        jnp.zeros((50, 3)),
-    ),
-    jnp.zeros(50),
-    jnp.zeros(50, bool),
-    jnp.ones(50, bool),
-)
+DATA = toys.data_of(toys.random_rows(50, 3, 2))
 
 
 def ensemble() -> Ensemble:
-    return Ensemble(init_weights(TINY, 3, 2, jax.random.key(0)), Normalizer(jnp.zeros(5), jnp.ones(5)), jnp.arange(2))
+    return toys.untrained_world(TINY, 3, 2)
 
 
 def refreshed(times: int = 1, **settings: Any) -> tuple[MOPOState, Metrics]:
     config = MOPOConfig(hidden=(8,), rollout_batch=20, horizon=4, retain=2, dynamics=TINY, **settings)
     made = mopo.build(PROBLEM, config, 100)
     assert made.refresh is not None
-    state = made.init(jax.random.key(0), DATA, fitted(ensemble()))
+    state = made.init(jax.random.key(0), DATA, toys.fitted(ensemble()))
     for turn in range(times):
         state, metrics = jax.jit(made.refresh)(state, DATA, jax.random.key(turn))
     return state, metrics
@@ -97,7 +85,7 @@ def test_every_penalty_can_be_asked_for(penalty: str) -> None:
     assert isinstance(config, MOPOConfig)
     made = mopo.build(PROBLEM, config.model_copy(update={"dynamics": TINY}), 100)
     assert made.refresh is not None
-    state = jax.eval_shape(made.init, jax.random.key(0), DATA, ensemble())
+    state = jax.eval_shape(made.init, jax.random.key(0), DATA, toys.fitted(ensemble()))
     _, metrics = jax.eval_shape(made.refresh, state, DATA, jax.random.key(0))
     assert metrics["uncertainty"].shape == ()
 

@@ -16,12 +16,10 @@ from offline_mbrl.algorithms.systems.morel import (
     halting_model,
 )
 from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, only_elites, predict
-from offline_mbrl.dynamics.models.gaussian import Weights
-from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.tasks import TASKS
 from offline_mbrl.types import Data, Problem, Transition
-from tests.algorithms.toys import fitted
+from tests.algorithms import toys
 
 pytestmark = pytest.mark.medium
 
@@ -39,10 +37,9 @@ def ensemble(spread: float = 1.0) -> Ensemble:
 
     The inputs' standard deviations are 2 and 5 for the state and 1 for the action.
     """
-    kernel = jnp.zeros((3, 3, 6)).at[2, 2, 1].set(spread)
-    bias = jnp.tile(jnp.array([1.0, 0.0, 0.0, -40.0, -40.0, -40.0]), (3, 1)).at[1, 2].set(9.0)
-    weights = Weights((Layer(kernel, bias),), jnp.full(3, -60.0), jnp.full(3, 60.0))
-    return Ensemble(weights, Normalizer(jnp.zeros(3), jnp.array([2.0, 5.0, 1.0])), jnp.array([0, 2], jnp.int32))
+    constant = jnp.array([[1.0, 0.0, 0.0], [1.0, 0.0, 9.0], [1.0, 0.0, 0.0]])
+    world = toys.linear_world(jnp.zeros((3, 3, 3)).at[2, 2, 1].set(spread), constant, elites=(0, 2))
+    return world.replace(inputs=Normalizer(jnp.zeros(3), jnp.array([2.0, 5.0, 1.0])))
 
 
 def rows(count: int = 25) -> Transition:
@@ -52,7 +49,7 @@ def rows(count: int = 25) -> Transition:
 
 
 def data(count: int = 25) -> Data:
-    return Data(rows(count), jnp.zeros(count), jnp.zeros(count, bool), jnp.ones(count, bool))
+    return toys.data_of(rows(count))
 
 
 def test_disagreement_by_hand() -> None:
@@ -116,7 +113,7 @@ def test_known_steps_keep_the_tasks_own_termination() -> None:
 def test_a_run_imagines_in_the_pessimistic_mdp() -> None:
     settings = config(threshold_scale=0.0, halt_penalty=50.0)
     algorithm = DEFINITION.build(PROBLEM, settings, 10)
-    state = algorithm.init(KEY, data(), fitted(ensemble()))
+    state = algorithm.init(KEY, data(), toys.fitted(ensemble()))
     # |a| / 2 over the data has mean 0.26: half of a uniform choice of actions is unknown.
     assert float(state.threshold) == pytest.approx(0.26, abs=1e-3)
     np.testing.assert_array_equal(state.scale, [2.0, 5.0])
@@ -136,7 +133,7 @@ def test_the_planner_is_named() -> None:
 
 def test_raw_units_are_an_option() -> None:
     build = DEFINITION.build(PROBLEM, config(disagreement_units="raw"), 10)
-    np.testing.assert_array_equal(build.init(KEY, data(), fitted(ensemble())).scale, [1.0, 1.0])
+    np.testing.assert_array_equal(build.init(KEY, data(), toys.fitted(ensemble())).scale, [1.0, 1.0])
 
 
 @pytest.mark.parametrize("preset", [None, *preset_names("morel")])

@@ -28,14 +28,13 @@ from offline_mbrl.algorithms.systems.rambo import (
 from offline_mbrl.dynamics import fit
 from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian
 from offline_mbrl.dynamics.models import gaussian
-from offline_mbrl.dynamics.models.gaussian import Weights, init_weights
+from offline_mbrl.dynamics.models.gaussian import Weights
 from offline_mbrl.dynamics.registry import pretraining_of
 from offline_mbrl.dynamics.rollout import ensemble_model, standardized_model
-from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.tasks import TASKS
 from offline_mbrl.types import Array, Data, Problem, Transition
-from tests.algorithms.toys import fit_one, fitted
+from tests.algorithms import toys
 
 pytestmark = pytest.mark.medium
 
@@ -60,12 +59,11 @@ def rows(count: int = 200) -> Transition:
 
 
 def data() -> Data:
-    return Data(rows(), jnp.zeros(200), jnp.zeros(200, bool), jnp.ones(200, bool))
+    return toys.data_of(rows())
 
 
 def ensemble(settings: RAMBOConfig) -> Ensemble:
-    weights = init_weights(settings.dynamics, 2, 1, KEY)
-    return Ensemble(weights, Normalizer(jnp.zeros(3), jnp.ones(3)), jnp.array([0, 2], jnp.int32))
+    return toys.untrained_world(settings.dynamics, 2, 1, KEY).replace(elites=jnp.array([0, 2], jnp.int32))
 
 
 def likelihood_batch(settings: RAMBOConfig, world: Ensemble) -> tuple[Array, Array]:
@@ -100,8 +98,7 @@ def test_advantage_by_hand() -> None:
     settings = config(hidden=(), discount=0.5)
     agent = sac.make(PROBLEM, settings, 1)
     learner = sac.init(agent, KEY)
-    kernel = jnp.tile(jnp.array([[1.0], [0.0], [2.0]]), (2, 1, 1))
-    critic = {"MLP_0": {"Dense_0": {"kernel": kernel, "bias": jnp.array([[0.0], [1.0]])}}}
+    critic = toys.linear_critics([[1.0, 0.0, 2.0]] * 2, [0.0, 1.0])
     learner = learner.replace(
         critic=learner.critic.replace(params=critic),
         actor=learner.actor.replace(params=jax.tree.map(jnp.zeros_like, learner.actor.params)),
@@ -131,13 +128,11 @@ def test_the_adversary_makes_good_outcomes_less_likely() -> None:
     # mean(A (y - mu)): outcomes +1 with A = 1 and -1 with A = -1 give +1, so that descent moves mu below 0.
     dynamics = DYNAMICS | {"members": 1, "elites": 1, "hidden": (), "weight_decay": (0.0,), "logvar_penalty": 0.0}
     settings = config(adversary_weight=1.0, dynamics=dynamics)
-    layer = Layer(jnp.zeros((1, 3, 6)), jnp.zeros((1, 6)))
-    weights = Weights((layer,), jnp.full(3, -60.0), jnp.full(3, 60.0))
-    world = Ensemble(weights, Normalizer(jnp.zeros(3), jnp.ones(3)), jnp.zeros(1, jnp.int32))
+    world = toys.linear_world(jnp.zeros((1, 3, 3)), log_std=0.0)
     outcome = jnp.array([[1.0, 1.0, 0.0], [-1.0, -1.0, 0.0]])
     score = Score(jnp.zeros((2, 2)), jnp.zeros((2, 1)), outcome, jnp.array([1.0, -1.0]))
     x, y = jnp.zeros((1, 2, 3)), jnp.zeros((1, 2, 3))
-    grads, metrics = jax.grad(adversary_loss, argnums=1, has_aux=True)(settings, weights, world, score, x, y)
+    grads, metrics = jax.grad(adversary_loss, argnums=1, has_aux=True)(settings, world.weights, world, score, x, y)
     np.testing.assert_allclose(grads.layers[0].bias[0, :3], [1.0, 1.0, 0.0], atol=1e-5)
     assert float(metrics["adversary_loss"]) == pytest.approx(0.0, abs=1e-5)  # both outcomes are equally likely
 
@@ -156,7 +151,7 @@ def test_members_that_are_no_elites_feel_the_likelihood_alone() -> None:
 def test_no_gradient_goes_through_the_sample() -> None:
     settings = config()
     agent, world = sac.make(PROBLEM, settings, 1), ensemble(settings)
-    learner, normalizer = sac.init(agent, KEY), Normalizer(jnp.zeros(2), jnp.ones(2))
+    learner, normalizer = sac.init(agent, KEY), toys.identity(2)
 
     def total(weights: Weights) -> Array:
         score, _, _ = imagine(agent, learner, world.replace(weights=weights), normalizer, jnp.ones((4, 2)), KEY)
@@ -180,15 +175,15 @@ def test_a_standardized_fit_is_the_fit_of_standardized_rows() -> None:
     key = jax.random.key(0)
     settings = config().dynamics.model_copy(update={"max_epochs": 1})
     plain = settings.model_copy(update={"standardize": False})
-    found = fit_one(pretraining_of(settings, 2, 1), rows(), key)
+    found = toys.fit_one(pretraining_of(settings, 2, 1), rows(), key)
     scaled = fit.standardize(Normalizer.fit(rows().obs), rows())
-    expected = fit_one(pretraining_of(plain, 2, 1), scaled, key)
+    expected = toys.fit_one(pretraining_of(plain, 2, 1), scaled, key)
     same = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
     jax.tree.map(same, found.ensemble.weights, expected.ensemble.weights)
 
 
 def state_of(settings: RAMBOConfig, optimizer: optax.GradientTransformation) -> RAMBOState:
-    start: RAMBOState = DEFINITION.build(PROBLEM, settings, 10).init(KEY, data(), fitted(ensemble(settings)))
+    start: RAMBOState = DEFINITION.build(PROBLEM, settings, 10).init(KEY, data(), toys.fitted(ensemble(settings)))
     return start.replace(model_opt_state=optimizer.init(start.ensemble.weights))
 
 
@@ -213,7 +208,7 @@ def test_the_phase_before_the_first_rollouts_leaves_no_trace() -> None:
     algorithm = DEFINITION.build(PROBLEM, config(), 10)
     assert algorithm.refresh is not None
     refresh = jax.jit(algorithm.refresh)
-    start = algorithm.init(KEY, data(), fitted(ensemble(config())))
+    start = algorithm.init(KEY, data(), toys.fitted(ensemble(config())))
     first, _ = refresh(start, data(), KEY)
     jax.tree.map(np.testing.assert_array_equal, first.ensemble, start.ensemble)
     jax.tree.map(np.testing.assert_array_equal, first.model_opt_state, start.model_opt_state)
@@ -231,7 +226,7 @@ def test_the_phase_before_the_first_rollouts_leaves_no_trace() -> None:
 def test_without_weight_there_is_no_adversary() -> None:
     algorithm = DEFINITION.build(PROBLEM, config(adversary_weight=0.0), 10)
     assert algorithm.refresh is not None
-    state = jax.eval_shape(algorithm.init, KEY, data(), fitted(ensemble(config())))
+    state = jax.eval_shape(algorithm.init, KEY, data(), toys.fitted(ensemble(config())))
     _, metrics = jax.eval_shape(algorithm.refresh, state, data(), KEY)
     assert "adversary_loss" not in metrics
 
@@ -242,7 +237,7 @@ def test_pre_training_clones_the_data_and_keeps_its_moments() -> None:
     obs = jax.random.normal(KEY, (200, 2))
     batch = Transition(10 * obs, 0.5 * jnp.tanh(obs[:, :1]), jnp.zeros(200), jnp.ones(200), obs)
     normalizer = Normalizer.fit(batch.obs)
-    actor = fit_one(pretraining(PROBLEM, settings, 10)["clone"], batch, KEY)
+    actor = toys.fit_one(pretraining(PROBLEM, settings, 10)["clone"], batch, KEY)
     action = sac.act(agent, actor.params, normalizer.apply(batch.obs), KEY, True)
     assert float(jnp.abs(action - batch.action).mean()) < 0.1
     assert int(actor.opt_state[0].count) == 60 * 7

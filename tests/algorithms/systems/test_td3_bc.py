@@ -65,8 +65,8 @@ def test_the_targets_action_is_the_target_policys_with_noise_within_its_clip() -
     noisy = replace(td3, config=td3.config.model_copy(update={"policy_noise": 100.0, "noise_clip": 0.25}))
     # Where Qbar_2 = -4 s + 4 a is the smaller, y = 1 + 0.5 (-4 + 4 a) with a = -0.25 or 0.25.
     state = state.replace(target_critic=toys.linear_critics([[1.0, 0.0], [-4.0, 4.0]]))
-    drawn = {round(float(td3_bc.bellman_target(noisy, state, batch, jax.random.key(i))[0]), 6) for i in range(8)}
-    assert drawn == {-1.5, -0.5}
+    targets = {round(float(td3_bc.bellman_target(noisy, state, batch, jax.random.key(i))[0]), 6) for i in range(8)}
+    assert targets == {-1.5, -0.5}
 
 
 def test_critic_loss_by_hand_plain_jitted_and_over_seeds() -> None:
@@ -126,7 +126,7 @@ def test_target_actions_are_smoothed_within_both_clips() -> None:
 
 def test_observations_are_standardized_with_a_margin_for_training_and_acting() -> None:
     algorithm, rows = make(), data()
-    state: TD3BCState = algorithm.init(KEY, rows, None)
+    state: TD3BCState = algorithm.init(KEY, rows, {})
     obs = np.asarray(rows.transitions.obs)
     np.testing.assert_allclose(state.observations.mean, obs.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(state.observations.std, obs.std(axis=0) + 1e-3, rtol=1e-5, atol=1e-6)
@@ -139,10 +139,10 @@ def test_observations_are_standardized_with_a_margin_for_training_and_acting() -
     other = rows._replace(
         transitions=rows.transitions._replace(obs=move(rows.transitions.obs), next_obs=move(rows.transitions.next_obs))
     )
-    rescaled = algorithm.init(KEY, other, None)
+    rescaled, update = algorithm.init(KEY, other, {}), jax.jit(algorithm.update)
     for _ in range(2):
-        state = algorithm.update(state, algorithm.sample(state, rows, KEY), KEY)[0]
-        rescaled = algorithm.update(rescaled, algorithm.sample(rescaled, other, KEY), KEY)[0]
+        state = update(state, algorithm.sample(state, rows, KEY), KEY)[0]
+        rescaled = update(rescaled, algorithm.sample(rescaled, other, KEY), KEY)[0]
     one = rows.transitions.obs[0]
     np.testing.assert_allclose(
         algorithm.act(state, one, KEY, True), algorithm.act(rescaled, move(one), KEY, True), rtol=1e-2, atol=2e-3
@@ -152,7 +152,7 @@ def test_observations_are_standardized_with_a_margin_for_training_and_acting() -
 def test_actor_and_targets_move_once_for_two_critic_steps_on_rows_of_their_own() -> None:
     """Rebuilt from its parts: both critic steps see the old targets and the old target policy."""
     algorithm, rows = make(tau=0.3), data()
-    before: TD3BCState = algorithm.init(KEY, rows, None)
+    before: TD3BCState = algorithm.init(KEY, rows, {})
     batch = algorithm.sample(before, rows, jax.random.key(5))
     assert batch.obs.shape == (2, 6, 3)
     assert toys.differ(batch.obs[0], batch.obs[1])  # not the same rows twice
@@ -174,7 +174,7 @@ def test_actor_and_targets_move_once_for_two_critic_steps_on_rows_of_their_own()
 def test_targets_do_not_move_between_the_two_critic_steps() -> None:
     """Two steps on the same rows, without noise, have the same targets."""
     algorithm, rows = make(policy_noise=0.0, batch_size=64, tau=1.0), data()
-    state: TD3BCState = algorithm.init(KEY, rows, None)
+    state: TD3BCState = algorithm.init(KEY, rows, {})
     half = algorithm.sample(state, rows, KEY)
     twice = jax.tree.map(lambda leaf: jnp.stack([leaf[0], leaf[0]]), half)
     once = make(policy_noise=0.0, batch_size=64, tau=1.0, actor_every=1)
@@ -184,7 +184,7 @@ def test_targets_do_not_move_between_the_two_critic_steps() -> None:
 
 def test_only_the_first_critic_moves_the_actor() -> None:
     algorithm, rows = make(critic_lr=1e-12, value_weight=2.5), data()
-    state: TD3BCState = algorithm.init(KEY, rows, None)
+    state: TD3BCState = algorithm.init(KEY, rows, {})
     batch = algorithm.sample(state, rows, KEY)
 
     def with_critic(place: int) -> TD3BCState:
@@ -199,7 +199,7 @@ def test_only_the_first_critic_moves_the_actor() -> None:
 
 def test_a_million_steps_are_a_million_critic_steps_and_half_as_many_of_the_actor() -> None:
     program = compile_program(make(), 10)
-    state = program.init(KEY[None], data(), None)
+    state = program.init(KEY[None], data(), {})
     state, _ = program.advance(state, data(), KEY[None], 0)
     assert state.critic.opt_state[0].count.tolist() == [10]
     assert state.actor.opt_state[0].count.tolist() == [5]
