@@ -17,8 +17,9 @@ from offline_mbrl.algorithms.algorithm import Algorithm
 from offline_mbrl.algorithms.systems import bc
 from offline_mbrl.conformance import test_algorithms as checks
 from offline_mbrl.conformance import test_definition as sayings
-from offline_mbrl.conformance.case import SEEDS, Case, make_case, train
+from offline_mbrl.conformance.case import Case, make_case, train
 from offline_mbrl.conformance.conftest import setting
+from offline_mbrl.conformance.data import SEEDS
 from offline_mbrl.conformance.traces import trace
 from offline_mbrl.errors import UserError
 from tests.outside import write_package
