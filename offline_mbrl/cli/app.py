@@ -16,13 +16,13 @@ from offline_mbrl.cli.data import app as data_app
 from offline_mbrl.cli.ranges import SEEDS, SIDE_BY_SIDE, in_range
 from offline_mbrl.errors import UserError
 from offline_mbrl.failures import guarded
+from offline_mbrl.precision import Precision
 from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
 
 app = Commands()
 app.group("data", data_app)
 
 Device = Literal["auto", "cpu", "gpu", "tpu"]
-Precision = Literal["default", "high", "highest"]
 
 
 @app.command

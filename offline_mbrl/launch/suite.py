@@ -12,8 +12,9 @@ from offline_mbrl.algorithms.presets import applicable, flattened
 from offline_mbrl.algorithms.registry import canonical, definitions, get_definition
 from offline_mbrl.config import Config, describe_first
 from offline_mbrl.errors import UserError
+from offline_mbrl.precision import Precision
 from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
-from offline_mbrl.training.job import Job, Precision, make_job
+from offline_mbrl.training.job import Job, make_job
 
 
 class Run(Config):
