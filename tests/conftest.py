@@ -1,6 +1,7 @@
 """Order of the tests and what they share."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,6 +9,12 @@ from pathlib import Path
 import pytest
 
 TIERS = ("medium", "slow")
+
+# Whoever runs the tests may ignore signals, as nohup and a shell's background do, and children inherit that: the tests of
+# signals would wait forever.
+for _number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 
 def tier(item: pytest.Item) -> int:

@@ -36,7 +36,10 @@ ORDER = (
 )
 """The rooms from the lowest to the highest: a file imports from its own room and from those before it."""
 
-INNER = (("data.d4rl", "data.builtin"), ("algorithms.parts", "algorithms.systems"))
+INNER = (
+    ("data.d4rl", "data.builtin"),
+    ("algorithms.parts", "algorithms.systems"),
+)
 """Rooms within a room, (lower, upper): the lower one does not import from the upper one."""
 
 FRONT_DOOR = "api"

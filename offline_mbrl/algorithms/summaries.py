@@ -41,7 +41,7 @@ def _read(name: str) -> Summary | None:
             case ast.Assign(targets=[ast.Name(id="DEFINITION")], value=ast.Call(args=[], keywords=given)):
                 texts = {entry.arg: entry.value.value for entry in given if isinstance(entry.value, ast.Constant)}
                 if texts.keys() >= {"title", "paper", "equation"}:
-                    kind = _kind(any(entry.arg == "ensemble" for entry in given))
+                    kind = _kind(any(entry.arg == "pretraining" for entry in given))
                     return Summary(name, kind, str(texts["title"]), str(texts["paper"]), str(texts["equation"]))
     return None
 

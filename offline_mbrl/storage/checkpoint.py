@@ -62,12 +62,14 @@ class Checkpoints:
         return step in self._sound
 
     def save(self, step: int, tree: object) -> None:
-        """Writes `tree` as the checkpoint of `step` and waits until it is in place.
+        """Writes `tree` as the checkpoint of `step`, in the place of one that is there, and waits until it is in place.
 
         Raises:
           OSError: the disk is full, or the folder cannot be written.
         """
         with _naming(self.folder / str(step)):
+            if step in self.steps():  # a run was stopped after this and before it could note that it was there
+                self._manager.delete(step)
             # Forced: Orbax silently skips a step below the latest, and fits are named by seed and come in any order.
             self._manager.save(step, args=ocp.args.StandardSave(tree), force=True)
             self._manager.wait_until_finished()

@@ -109,20 +109,21 @@ def diverged_seeds(folder: Path) -> frozenset[int]:
     return frozenset(report["seed"] for report in read_json(folder / DIVERGED, missing=[]))
 
 
+def damaged(what: object, why: object) -> UserError:
+    """The error for a file, or a line of one, that is not as it was written."""
+    return UserError(f"{what} is damaged ({why}); remove its folder and run the job again")
+
+
 def _folders_with(root: Path, name: str) -> Iterator[str]:
     """The folders at or below `root` that hold a file `name`; one that cannot be read is an error, not left out."""
 
     def fail(error: OSError) -> None:
-        raise error
+        if not isinstance(error, FileNotFoundError):  # a run that goes on removes its older checkpoints
+            raise error
 
     for folder, _, files in os.walk(root, onerror=fail):
         if name in files:
             yield folder
-
-
-def damaged(what: object, why: object) -> UserError:
-    """The error for a file, or a line of one, that is not as it was written."""
-    return UserError(f"{what} is damaged ({why}); remove its folder and run the job again")
 
 
 def _parse_lines(path: Path, whole: bool) -> Iterator[Record]:

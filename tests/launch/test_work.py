@@ -34,9 +34,9 @@ def test_a_run_whose_seed_diverged_says_so_every_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pretend(lambda job, out: records.write_json(out / records.DIVERGED, [DIVERGED]), monkeypatch)
-    assert work([(job(), tmp_path / "run")], Paths()) == 1
+    assert work([(job(seeds=(0, 1)), tmp_path / "run")], Paths()) == 1
     pretend(lambda job, out: None, monkeypatch)  # as a finished run returns
-    assert work([(job(), tmp_path / "run")], Paths()) == 1
+    assert work([(job(seeds=(0, 1)), tmp_path / "run")], Paths()) == 1
     line = "warning: bc on hopper-medium: seed 0 diverged by step 20: actor_loss = nan; no checkpoint before it"
     assert capsys.readouterr().err.splitlines() == [line, line]
 

@@ -46,6 +46,15 @@ def test_only_the_last_ones_are_kept(tmp_path: Path) -> None:
     assert checkpoints.latest_step() == 3
 
 
+def test_a_checkpoint_can_be_written_again(tmp_path: Path) -> None:
+    for value in (1, 2):
+        checkpoints = Checkpoints(tmp_path, keep=1)
+        checkpoints.save(7, {"x": jnp.full(2, value)})
+        checkpoints.save(7, {"x": jnp.full(2, 10 * value)})
+        assert checkpoints.latest_step() == 7
+        np.testing.assert_array_equal(checkpoints.restore(7, {"x": jnp.zeros(2, int)})["x"], [10 * value] * 2)
+
+
 def test_what_a_kill_left_behind_is_not_a_checkpoint(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, {"x": jnp.ones(2)})

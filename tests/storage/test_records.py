@@ -1,5 +1,8 @@
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,3 +127,27 @@ def test_jobs_are_found_once(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "job.json").write_text("{}")
     assert find_jobs([tmp_path, tmp_path / "a", tmp_path / "b"]) == [tmp_path / "a/inner", tmp_path / "b"]
+
+
+def test_a_folder_that_cannot_be_read_is_an_error_and_one_that_vanished_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "job.json").write_text("{}")
+
+    def scan(error: type[OSError]) -> Callable[[str], Any]:
+        def fail(path: str) -> Any:
+            if str(path).endswith("b"):
+                raise error(1, "no", str(path))
+            return real(path)
+
+        return fail
+
+    real = os.scandir
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scan(FileNotFoundError))
+        assert find_jobs([tmp_path]) == [tmp_path / "a"]
+        patch.setattr(os, "scandir", scan(PermissionError))
+        with pytest.raises(PermissionError):
+            find_jobs([tmp_path])
