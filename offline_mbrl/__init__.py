@@ -1,12 +1,14 @@
 """Model-based offline reinforcement learning on the D4RL MuJoCo tasks, many seeds in one compiled program.
 
-import offline_mbrl as om
+From data to scores:
 
-data = om.load("hopper-medium", size=100_000)
-mopo = om.make("mopo", data.task, steps=100_000, penalty_weight=2.0)
-model = om.pretrain(mopo, data, seeds=range(4))
-run = om.train(mopo, data, model, seeds=range(4))
-print(om.evaluate(run, episodes=10).scores)  # [4, 10]
+    import offline_mbrl as om
+
+    data = om.load("hopper-medium", size=100_000)
+    mopo = om.make("mopo", data.task, steps=100_000, penalty_weight=2.0)
+    model = om.pretrain(mopo, data, seeds=range(4))
+    run = om.train(mopo, data, model, seeds=range(4))
+    print(om.evaluate(run, episodes=10).scores)  # [4, 10]
 """
 
 from typing import TYPE_CHECKING, Any

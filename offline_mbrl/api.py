@@ -26,7 +26,7 @@ from offline_mbrl.simulation.evaluate import evaluate as run_episodes
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics, Robot, Task, get_task
 from offline_mbrl.training import experiment
-from offline_mbrl.training.experiment import NumPyPolicy, Pretrained, TrainedRun
+from offline_mbrl.training.experiment import NumPyPolicy, Pretrained, TrainedRun, train
 from offline_mbrl.training.system import System, make_system
 
 __all__ = [
@@ -52,8 +52,6 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float32]
-
-train = experiment.train
 
 
 class Scored(NamedTuple):

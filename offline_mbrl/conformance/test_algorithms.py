@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from offline_mbrl.conformance.case import SEEDS, Case, Trained, train
-from offline_mbrl.conformance.data import PROBLEM
+from offline_mbrl.conformance.case import Case, Trained, train
+from offline_mbrl.conformance.data import PROBLEM, SEEDS
 from offline_mbrl.conformance.traces import Traces
 from offline_mbrl.storage.checkpoint import Checkpoints
 
