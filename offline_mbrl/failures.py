@@ -86,8 +86,8 @@ def exit_code(error: BaseException) -> int:
 
 def out_of_system(error: BaseException, path: Path) -> OSError | None:
     """The system's error, at `path`, that a library reports in its own words; None where there is none."""
-    found = SYSTEM_CODE.search(str(error))
-    return OSError(int(found[1]), os.strerror(int(found[1])), str(path)) if found else None
+    code = SYSTEM_CODE.search(str(error))
+    return OSError(int(code[1]), os.strerror(int(code[1])), str(path)) if code else None
 
 
 def _call(command: Callable[[], int | None]) -> int:
@@ -133,8 +133,8 @@ def _expected(error: BaseException) -> str | None:
         case OSError(errno=int()):
             return _system(error)
     if "RESOURCE_EXHAUSTED" in str(error):
-        found = out_of_system(error, Path("a checkpoint"))
-        return _system(found) if found else f"out of memory{_detail(error)}; {MEMORY}"
+        reason = out_of_system(error, Path("a checkpoint"))
+        return _system(reason) if reason else f"out of memory{_detail(error)}; {MEMORY}"
     return None
 
 

@@ -25,13 +25,13 @@ COMPILED_BYTES = 2**30
 
 def versions() -> dict[str, str]:
     """Installed versions of the packages that can move a number, and Python's."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            installed[package] = "not installed"
+    return installed
 
 
 def keep_compiled(folder: Path) -> None:

@@ -49,16 +49,18 @@ def page(name: str, task: str | None = None) -> str:
     """Everything known of a system; for one task its settings there, without the prose."""
     definition = get_definition(name)
     tasks = [get_task(task).name] if task else list(TASKS)
-    told = {"Settings": f"On {tasks[0]}."} if task else prose.sections(definition.name)
+    prose_sections = {"Settings": f"On {tasks[0]}."} if task else prose.sections(definition.name)
     generated = {
         "Settings": _settings(definition, tasks[0] if task else NO_TASK),
         "Tasks": "" if task else _tasks(definition),
         "Presets": _presets(definition, tasks),
         "Deviations": "\n".join(f"- {_plain(line)}" for line in definition.deviations),
     }
-    parts = [_heading(definition), told.get("", "")]
-    parts += [_section(heading, text) for heading, text in told.items() if heading and heading not in generated]
-    parts += [_section(heading, told.get(heading, ""), text) for heading, text in generated.items()]
+    parts = [_heading(definition), prose_sections.get("", "")]
+    parts += [
+        _section(heading, text) for heading, text in prose_sections.items() if heading and heading not in generated
+    ]
+    parts += [_section(heading, prose_sections.get(heading, ""), text) for heading, text in generated.items()]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -147,14 +149,14 @@ def _about_sources(name: str) -> str:
 
 def flat_fields(config: Config, prefix: str = "") -> dict[str, tuple[object, str]]:
     """Every setting's value and description; those of nested records as `outer.inner`."""
-    found: dict[str, tuple[object, str]] = {}
+    fields: dict[str, tuple[object, str]] = {}
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
         if isinstance(value, Config):
-            found |= flat_fields(value, f"{prefix}{name}.")
+            fields |= flat_fields(value, f"{prefix}{name}.")
         else:
-            found[prefix + name] = (value, field.description or "")
-    return found
+            fields[prefix + name] = (value, field.description or "")
+    return fields
 
 
 def _special_first(config: Config) -> dict[str, tuple[object, str]]:

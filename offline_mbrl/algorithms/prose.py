@@ -77,11 +77,11 @@ def modules() -> dict[str, Path]:
 @cache
 def defined(file: Path) -> set[str]:
     """Every function, class and constant of a file, nested ones too."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         match node:
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-                found.add(name)
+                names.add(name)
             case ast.Assign(targets=targets):
-                found |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return found
+                names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names

@@ -55,10 +55,10 @@ def definitions() -> dict[str, Definition]:
     Raises:
       UserError: a system of this package is not sound; the line names its file.
     """
-    found: dict[str, Definition] = {}
+    by_name: dict[str, Definition] = {}
     for name in names():
         try:
-            found[name] = get_definition(name)
+            by_name[name] = get_definition(name)
         except UserError as error:
             if name in own_names():
                 raise
@@ -66,7 +66,7 @@ def definitions() -> dict[str, Definition]:
     for name, points in _claims().items():
         if name in own_names():
             _warn(f"the system '{name}' of {_packages(points)} is left out; this package has one of that name")
-    return found
+    return by_name
 
 
 def get_definition(name: str) -> Definition:

@@ -43,17 +43,19 @@ def pack(
     stochastic episodes of the candidates that their own recorded scores suggest; `medium` and `expert` (environment
     steps) overrule the choice. The ladder is `ladder` snapshots spread evenly in steps from the first to medium.
     """
-    found = read_snapshots(snapshots)
-    if len(found) < 2:
-        raise UserError(f"{snapshots} holds {len(found)} policy snapshots, at least 2 are needed; collect longer")
-    steps = np.array(list(found))
-    scores = np.array([robot.normalized_score(policy.returns).mean() for policy in found.values()])
-    measure = cache(partial(_measure, robot, found))
-    medium = _choose_medium(robot, steps, scores, measure) if medium is None else _named(medium, found)
-    expert = _choose_expert(steps, scores, measure) if expert is None else _named(expert, found)
+    snapshot_list = read_snapshots(snapshots)
+    if len(snapshot_list) < 2:
+        raise UserError(
+            f"{snapshots} holds {len(snapshot_list)} policy snapshots, at least 2 are needed; collect longer"
+        )
+    steps = np.array(list(snapshot_list))
+    scores = np.array([robot.normalized_score(policy.returns).mean() for policy in snapshot_list.values()])
+    measure = cache(partial(_measure, robot, snapshot_list))
+    medium = _choose_medium(robot, steps, scores, measure) if medium is None else _named(medium, snapshot_list)
+    expert = _choose_expert(steps, scores, measure) if expert is None else _named(expert, snapshot_list)
     rungs = steps[steps <= medium]
     chosen = [*np.unique(rungs[np.linspace(0, len(rungs) - 1, min(ladder, len(rungs))).round().astype(int)]), expert]
-    loaded = [found[int(step)] for step in chosen]
+    loaded = [snapshot_list[int(step)] for step in chosen]
     actors = jax.tree.map(lambda *leaves: np.stack(leaves).astype(np.float16), *(policy.actor for policy in loaded))
     out.mkdir(parents=True, exist_ok=True)
     with write_atomically(out / f"{robot.name}.npz") as file:

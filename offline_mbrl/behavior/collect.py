@@ -95,8 +95,10 @@ class Explorer:
 
     def run(self, act: Act, steps: int) -> Transition:
         """`steps` control steps of every environment under `act`: transitions [steps * envs, ...]."""
-        made = [self._step(act(self._obs.astype(np.float32), number)) for number in range(steps)]
-        return Transition(*(jnp.asarray(np.concatenate(column), jnp.float32) for column in zip(*made, strict=True)))
+        steps_made = [self._step(act(self._obs.astype(np.float32), number)) for number in range(steps)]
+        return Transition(
+            *(jnp.asarray(np.concatenate(column), jnp.float32) for column in zip(*steps_made, strict=True))
+        )
 
     def _step(self, action: Floats) -> tuple[NDArray[np.floating], ...]:
         obs, step = self._obs, self._simulator.step(action)

@@ -76,6 +76,6 @@ def _one_line(box: str, prog: str) -> str:
     text = "\n".join("" if FRAME.fullmatch(line) else line for line in lines)
     what, *others = (" ".join(part.split()) for part in re.split(r"\n{2,}", text.strip()))
     hints = [HINT.sub(r"did you mean \1?", part) for part in others if part.startswith(("Perhaps", "Available"))]
-    found = HELP.search(others[-1] if others else what)
-    where = f"see {found[1] if found else f'{prog} --help'}"
+    help_command = HELP.search(others[-1] if others else what)
+    where = f"see {help_command[1] if help_command else f'{prog} --help'}"
     return "; ".join([f"{what[:1].lower()}{what[1:LONGEST].rstrip('.')}", *hints, where])

@@ -49,11 +49,11 @@ def _versions() -> str:
 def _device() -> str:
     import jax
 
-    found = ", ".join(f"{device.device_kind} ({device.platform})" for device in jax.devices())
+    names = ", ".join(f"{device.device_kind} ({device.platform})" for device in jax.devices())
     total = float(jax.jit(lambda x: (x @ x).sum())(np.ones((64, 64), np.float32)))
     if total != 64.0**3:
         raise UserError(f"a product of ones gave {total}, not {64.0**3}; the device or its driver is broken")
-    return found
+    return names
 
 
 def _threads() -> str:

@@ -70,11 +70,12 @@ def test_actions_lie_in_the_box_and_deterministic_ones_repeat(case: Case, togeth
 
 def test_a_concluded_state_acts_as_before(case: Case, together: Trained) -> None:
     """What a finished run keeps is no more than the state, and acts bit for bit as the state did."""
-    kept = case.program.conclude(together.state)
-    assert sum(leaf.nbytes for leaf in jax.tree.leaves(kept)) <= sum(x.nbytes for x in jax.tree.leaves(together.state))
+    concluded = case.program.conclude(together.state)
+    sizes = [sum(leaf.nbytes for leaf in jax.tree.leaves(state)) for state in (concluded, together.state)]
+    assert sizes[0] <= sizes[1]
     obs = jnp.asarray(np.random.default_rng(2).normal(size=(len(SEEDS), 5, PROBLEM.obs_dim)), jnp.float32)
     for act in (case.program.act, *case.program.variants.values()):
-        before, after = act(case.program.deploy(together.state), obs), act(case.program.deploy(kept), obs)
+        before, after = act(case.program.deploy(together.state), obs), act(case.program.deploy(concluded), obs)
         np.testing.assert_array_equal(before, after)
 
 

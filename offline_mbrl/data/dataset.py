@@ -145,13 +145,13 @@ def to_device(dataset: Dataset, *, only_known_next: bool = False) -> Data:
     `only_known_next` leaves out the rows whose next observation is a filler: for what learns to predict it.
     """
     episodes = dataset.episodes
-    kept = dataset.known_next if only_known_next else np.ones(len(dataset), np.bool_)
-    if not kept.any():
+    usable = dataset.known_next if only_known_next else np.ones(len(dataset), np.bool_)
+    if not usable.any():
         raise UserError(f"{dataset.name}: no row has a next observation to learn from; the file is too short")
-    episode = np.repeat(np.arange(len(episodes.lengths)), episodes.lengths)[kept]
+    episode = np.repeat(np.arange(len(episodes.lengths)), episodes.lengths)[usable]
     starts = np.diff(episode, prepend=-1) != 0
     return Data(
-        transitions=Transition(*(jnp.asarray(_take(column, kept)) for column in dataset.transitions)),
+        transitions=Transition(*(jnp.asarray(_take(column, usable)) for column in dataset.transitions)),
         episode_return=jnp.asarray(episodes.returns[episode], jnp.float32),
         is_first=jnp.asarray(starts),
         has_next=jnp.asarray(~np.append(starts[1:], True)),
@@ -164,8 +164,8 @@ def _episodes(reward: Floats, terminal: Bools, timeout: Bools, ends: Bools, keep
     first = np.concatenate([[0], last[:-1] + 1])
     lengths = np.add.reduceat(keep.astype(np.int64), first)
     returns = np.add.reduceat(reward.astype(np.float64), first)
-    kept = lengths > 0
-    return Episodes(lengths[kept], returns[kept], terminal[last][kept], timeout[last][kept])
+    nonempty = lengths > 0
+    return Episodes(lengths[nonempty], returns[nonempty], terminal[last][nonempty], timeout[last][nonempty])
 
 
 def _take(column: NDArray[Any], rows: Bools) -> NDArray[Any]:

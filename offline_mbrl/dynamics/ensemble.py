@@ -56,8 +56,8 @@ class Ensemble(struct.PyTreeNode):
 
 def only_elites(ensemble: Ensemble) -> Ensemble:
     """The ensemble reduced to the members that it may be sampled from."""
-    kept = jnp.arange(ensemble.elites.shape[0], dtype=jnp.int32)
-    return ensemble.replace(weights=ensemble.weights.members(ensemble.elites), elites=kept)
+    order = jnp.arange(ensemble.elites.shape[0], dtype=jnp.int32)
+    return ensemble.replace(weights=ensemble.weights.members(ensemble.elites), elites=order)
 
 
 def predict(ensemble: Ensemble, obs: Array, action: Array) -> Gaussian:

@@ -195,10 +195,10 @@ def pretraining(config: EnsembleConfig, init_weights: Callable[[Key], Weights], 
 
 def fit_scaler(rows: Transition, holdout: Array) -> Normalizer:
     """Mean and standard deviation of the inputs over the rows that are not held out."""
-    kept = jnp.ones(rows.reward.shape[0]).at[holdout].set(0.0)[:, None]
-    x, count = inputs(rows), kept.sum()
-    mean = (kept * x).sum(axis=0) / count
-    std = jnp.sqrt((kept * jnp.square(x - mean)).sum(axis=0) / count)
+    weight = jnp.ones(rows.reward.shape[0]).at[holdout].set(0.0)[:, None]
+    x, count = inputs(rows), weight.sum()
+    mean = (weight * x).sum(axis=0) / count
+    std = jnp.sqrt((weight * jnp.square(x - mean)).sum(axis=0) / count)
     return Normalizer(mean, jnp.where(std < 1e-12, 1.0, std))
 
 

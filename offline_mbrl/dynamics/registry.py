@@ -15,13 +15,13 @@ from offline_mbrl.pretraining.contract import Pretraining
 @cache
 def kinds() -> dict[str, ModelDefinition]:
     """Every kind of world model by name; a module without a sound `MODEL` is an error that names it."""
-    found = {}
+    by_name = {}
     for module in sorted(info.name for info in pkgutil.iter_modules(models.__path__)):
         definition = getattr(importlib.import_module(f"{models.__name__}.{module}"), "MODEL", None)
         if not isinstance(definition, ModelDefinition) or definition.kind != module:
             raise UserError(f"dynamics/models/{module}.py defines no MODEL of kind '{module}'")
-        found[module] = definition
-    return found
+        by_name[module] = definition
+    return by_name
 
 
 def get_kind(name: str) -> ModelDefinition:

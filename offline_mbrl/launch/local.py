@@ -191,13 +191,13 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
 
     It is passed on gently: the worker may have had the signal already, as Ctrl-C goes to all processes of a terminal.
     """
-    told = False
+    announced = False
     while True:
         with suppress(subprocess.TimeoutExpired):
             return process.wait(timeout=PASS_ON_SECONDS)
-        if stop_requested() and not told:
+        if stop_requested() and not announced:
             process.send_signal(GENTLE)
-            told = True
+            announced = True
 
 
 def _problem(job: Job, folder: Path, code: int) -> str | None:

@@ -20,11 +20,11 @@ THRESHOLDS = 101
 
 def draw_aggregates(groups: Sequence[Group], size: Size) -> Figure:
     """A panel for each aggregate over the tasks that all rows have, a bar of its interval for each row."""
-    found, styles = aggregate(_over_tasks(groups)), looks(group.row for group in groups)
-    figure = Figure((_wide(size), _height([one.row for one in found], size)), layout="constrained")
+    values, styles = aggregate(_over_tasks(groups)), looks(group.row for group in groups)
+    figure = Figure((_wide(size), _height([one.row for one in values], size)), layout="constrained")
     panels = figure.subplots(1, len(STATISTICS), squeeze=False, sharey=True)[0]
     for panel, name in zip(panels, STATISTICS, strict=True):
-        _draw_bars(panel, {one.row: one.estimates[name] for one in found}, styles, size)
+        _draw_bars(panel, {one.row: one.estimates[name] for one in values}, styles, size)
         panel.set(title=name + (" ↓" if name == "optimality gap" else " ↑"))
     add_caption(
         figure,
@@ -55,12 +55,12 @@ def draw_profiles(groups: Sequence[Group], size: Size) -> Figure:
 
 def draw_improvement(groups: Sequence[Group], baseline: str, size: Size) -> Figure:
     """The probability that a seed of each row beats one of the baseline, over the tasks that both have."""
-    found = compare_groups(groups, baseline)
-    figure = Figure((_narrow(size), _height([one.row for one in found], size)), layout="constrained")
+    comparisons = compare_groups(groups, baseline)
+    figure = Figure((_narrow(size), _height([one.row for one in comparisons], size)), layout="constrained")
     panel = figure.subplots()
     panel.axvline(0.5, color="0.4", linestyle=(0, (4, 3)), linewidth=1)
-    _draw_bars(panel, {one.row: one.improvement for one in found}, looks(group.row for group in groups), size)
-    panel.set(xlabel=f"P(improvement on {row_label(found[0].baseline)})", xlim=(-0.02, 1.02))
+    _draw_bars(panel, {one.row: one.improvement for one in comparisons}, looks(group.row for group in groups), size)
+    panel.set(xlabel=f"P(improvement on {row_label(comparisons[0].baseline)})", xlim=(-0.02, 1.02))
     add_caption(figure, "Over the tasks that both have. Bars: 95 % bootstrap intervals over seeds.", size)
     return figure
 

@@ -72,15 +72,15 @@ def best(groups: Sequence[Group]) -> set[tuple[Row, Column]]:
     None in a column where that tells no row apart, or where the highest is of a single seed; a single seed is never
     among them.
     """
-    found: set[tuple[Row, Column]] = set()
+    cells: set[tuple[Row, Column]] = set()
     for column in {group.column for group in groups}:
         rivals = [group for group in groups if group.column == column and group.counted]
         top = max(rivals, key=lambda group: group.final_scores.mean(), default=None)
         if top is not None and len(top.counted) > 1:
             several = [group for group in rivals if len(group.counted) > 1]
             equals = [group for group in several if group is top or not _is_worse(group, top)]
-            found |= {(group.row, column) for group in equals if len(equals) < len(several)}
-    return found
+            cells |= {(group.row, column) for group in equals if len(equals) < len(several)}
+    return cells
 
 
 def profiles(groups: Sequence[Group], thresholds: ArrayLike) -> dict[Row, Band]:

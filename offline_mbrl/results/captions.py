@@ -52,20 +52,20 @@ def describe_provenance(groups: Sequence[Group]) -> list[str]:
 
 def _made_with(groups: Sequence[Group]) -> str:
     """As `offline-mbrl 0.1.0, commit cbdd541c51af, precision default, on x86_64 CPU`."""
-    found: dict[str, dict[str, None]] = {}
+    by_fact: dict[str, dict[str, None]] = {}
     for group in groups:
         for curve in group.curves:
             for name, value in made_with(curve).items():
-                found.setdefault(name, {})[str(value)] = None
-    words = {name: " or ".join(sorted(values)) for name, values in found.items()}
+                by_fact.setdefault(name, {})[str(value)] = None
+    words = {name: " or ".join(sorted(values)) for name, values in by_fact.items()}
     named = [f"{name} {words[name]}" for name in ("offline-mbrl", "commit", "precision") if name in words]
     return ", ".join([*named, f"on {words.get('device', 'unknown')}"])
 
 
 def used_evaluations(group: Group) -> int | None:
     """How many evaluations the scores of trained seeds are means of; None where no seed was trained to the end."""
-    made = [len(curve.scores) for curve in group.curves if curve.status == "finished"]
-    return min(LAST_EVALUATIONS, *made) if made else None
+    counts = [len(curve.scores) for curve in group.curves if curve.status == "finished"]
+    return min(LAST_EVALUATIONS, *counts) if counts else None
 
 
 def _describe_column(label: str, column: Column, dataset: DataSummary) -> str:

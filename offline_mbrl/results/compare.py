@@ -73,15 +73,17 @@ def compare_groups(groups: Sequence[Group], baseline: str) -> list[Comparison]:
     """
     base = find_row(groups, baseline)
     scored, columns = as_cells(groups), column_labels(unique_columns(groups))
-    found = []
+    comparisons = []
     for row in dict.fromkeys(group.row for group in groups if group.row != base):
         shared = [column for column in columns if (row, column) in scored and (base, column) in scored]
         pairs = {column: match(scored[row, column], scored[base, column]) for column in shared}
         if pairs:
-            found.append(_compare(row, base, [_on_task(one, columns[one], pair) for one, pair in pairs.items()], pairs))
-    if not found:
+            comparisons.append(
+                _compare(row, base, [_on_task(one, columns[one], pair) for one, pair in pairs.items()], pairs)
+            )
+    if not comparisons:
         raise UserError(f"nothing to compare with {baseline}: no other row has seeds on the same task and data")
-    return found
+    return comparisons
 
 
 def find_row(groups: Sequence[Group], name: str) -> Row:
@@ -91,13 +93,13 @@ def find_row(groups: Sequence[Group], name: str) -> Row:
         UserError: there is none, or the algorithm has several.
     """
     rows = dict.fromkeys(group.row for group in groups)
-    found = [row for row in rows if row_label(row) == name] or [row for row in rows if row[0] == name]
-    if not found:
+    candidates = [row for row in rows if row_label(row) == name] or [row for row in rows if row[0] == name]
+    if not candidates:
         raise unknown_name("baseline", name, map(row_label, rows))
-    if len(found) > 1:
-        labels = " or ".join(f"'{row_label(row)}'" for row in found)
+    if len(candidates) > 1:
+        labels = " or ".join(f"'{row_label(row)}'" for row in candidates)
         raise UserError(f"the baseline {name} has several rows; name {labels}")
-    return found[0]
+    return candidates[0]
 
 
 def excludes(about: Estimate, value: float) -> bool:
@@ -156,15 +158,15 @@ def _mean(found: Comparison) -> str:
     return f"{over} is {points} points {way} (95 % interval of the difference {bounds}){certainty}."
 
 
-def _by_task(found: Comparison) -> list[str]:
-    told = [task for task in found.tasks if task.told_apart]
+def _by_task(comparison: Comparison) -> list[str]:
+    distinct = [task for task in comparison.tasks if task.told_apart]
     kinds = {
-        "It is better on {}.": [task.label for task in told if task.difference.value > 0],
-        "It is worse on {}.": [task.label for task in told if task.difference.value < 0],
+        "It is better on {}.": [task.label for task in distinct if task.difference.value > 0],
+        "It is worse on {}.": [task.label for task in distinct if task.difference.value < 0],
     }
     sentences = [sentence.format(", ".join(labels)) for sentence, labels in kinds.items() if labels]
     unclear: dict[str, list[str]] = {}
-    for task in found.tasks:
+    for task in comparison.tasks:
         if not task.told_apart:
             unclear.setdefault(_seeds(task), []).append(task.label)
     return sentences + [f"{seeds} cannot tell them apart on {', '.join(on)}." for seeds, on in unclear.items()]

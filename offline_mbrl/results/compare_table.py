@@ -36,10 +36,10 @@ def compare(run_dirs: Sequence[Path], baseline: str, form: Format = "md", option
         raise unknown_name("table format", form, FORMATS)
     asked = options or Options()
     groups = read_groups(run_dirs, asked)
-    found = compare_groups(groups, baseline)
+    comparisons = compare_groups(groups, baseline)
     if form == "csv":
-        return _as_csv(found)
-    blocks = [lay_out(one, Style(asked.digits)) for one in found]
+        return _as_csv(comparisons)
+    blocks = [lay_out(one, Style(asked.digits)) for one in comparisons]
     notes = " ".join([METHOD, *describe_lost(groups), *describe_provenance(groups)])
     last = blocks[-1]
     return "\n".join(map(WRITERS[form], [*blocks[:-1], Table(last.head, last.lines, f"{last.caption} {notes}")]))

@@ -51,11 +51,11 @@ def _published(groups: Sequence[Group], path: Path | None) -> dict[tuple[str, st
     if path is None:
         return {}
     algorithms, tasks = {group.row[0] for group in groups}, {group.column.task for group in groups}
-    found: dict[tuple[str, str], list[dict[str, object]]] = {}
+    by_cell: dict[tuple[str, str], list[dict[str, object]]] = {}
     for (algorithm, name), means in published_means(select(read(path), algorithms, tasks, "v2")).items():
         for task, mean in means.items():
-            found.setdefault((algorithm, task), []).append({"published": mean, "published_by": name})
-    return found
+            by_cell.setdefault((algorithm, task), []).append({"published": mean, "published_by": name})
+    return by_cell
 
 
 def _describe_data(column: Column, dataset: DataSummary) -> dict[str, object]:

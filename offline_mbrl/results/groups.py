@@ -112,11 +112,11 @@ def only(groups: Sequence[Group], names: Sequence[str]) -> list[Group]:
 
 def differences(curves: Iterable[Curve]) -> dict[str, list[str]]:
     """What of device, precision, versions and commit differs between curves, and its values."""
-    found: dict[str, dict[str, None]] = {}
+    by_field: dict[str, dict[str, None]] = {}
     for curve in curves:
         for name, value in made_with(curve).items():
-            found.setdefault(name, {})[str(value)] = None
-    return {name: sorted(values) for name, values in found.items() if len(values) > 1}
+            by_field.setdefault(name, {})[str(value)] = None
+    return {name: sorted(values) for name, values in by_field.items() if len(values) > 1}
 
 
 def made_with(curve: Curve) -> dict[str, object]:

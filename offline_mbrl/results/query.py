@@ -127,13 +127,13 @@ def _read_data(job: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[Column,
 
 
 def _provenance(job: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, object]:
-    found = (
+    facts = (
         environment.get("device"),
         environment.get("versions", {}).get("offline-mbrl"),
         job.get("algorithm_version", 1),
         environment.get("git_commit"),
     )
-    return {name: value or "unknown" for name, value in zip(PROVENANCE, found, strict=True)}
+    return {name: value or "unknown" for name, value in zip(PROVENANCE, facts, strict=True)}
 
 
 def _read_scores(folder: Path, seeds: Sequence[int], *, whole: bool) -> dict[tuple[int, str], Points]:

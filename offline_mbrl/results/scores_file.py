@@ -76,10 +76,10 @@ def read_rows(path: Path) -> list[Evaluation]:
 
 def _by_seed(rows: Iterable[Evaluation]) -> list[list[Evaluation]]:
     """Rows that differ in nothing but the evaluation."""
-    found: dict[object, list[Evaluation]] = {}
+    by_seed: dict[object, list[Evaluation]] = {}
     for row in rows:
-        found.setdefault(row.model_copy(update={"step": None, "score": None}), []).append(row)
-    return list(found.values())
+        by_seed.setdefault(row.model_copy(update={"step": None, "score": None}), []).append(row)
+    return list(by_seed.values())
 
 
 def _write_csv(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
@@ -123,8 +123,8 @@ def _read_parquet(path: Path) -> tuple[list[str], list[Sequence[Any]]]:
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
         copy = Path(folder) / "scores.parquet"
         shutil.copyfile(path, copy)
-        found = connection.read_parquet(str(copy))
-        return list(found.columns), list(found.fetchall())
+        rows = connection.read_parquet(str(copy))
+        return list(rows.columns), list(rows.fetchall())
 
 
 def _types() -> dict[str, str]:

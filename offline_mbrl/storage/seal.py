@@ -35,10 +35,10 @@ def unseal(text: bytes) -> tuple[Any, bool]:
         value = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
         raise SealError(str(error)) from error
-    found = _take_seal(value)
-    if found is None:
+    digest = _take_seal(value)
+    if digest is None:
         return value, False
-    if found != _checksum(text[: text.rfind(f'"{KEY}"'.encode())]):
+    if digest != _checksum(text[: text.rfind(f'"{KEY}"'.encode())]):
         raise SealError("its checksum does not hold")
     return value, True
 

@@ -20,8 +20,8 @@ class Divergence:
     last_good: str | None
 
     def __str__(self) -> str:
-        kept = f"last good checkpoint: {self.last_good}" if self.last_good else "no checkpoint before it"
-        return f"seed {self.seed} diverged by step {self.step}: {self.quantity} = {self.value}; {kept}"
+        checkpoint = f"last good checkpoint: {self.last_good}" if self.last_good else "no checkpoint before it"
+        return f"seed {self.seed} diverged by step {self.step}: {self.quantity} = {self.value}; {checkpoint}"
 
 
 def diverging(seeds: Sequence[int], metrics: Mapping[str, np.ndarray]) -> Iterator[tuple[int, str, float]]:

@@ -256,10 +256,10 @@ def _save_if_due(members: Sequence[Member], period: Period, savers: Mapping[Path
 
 def _conclude(opened: Opened, period: Period, diverged: Mapping[Path, list[Divergence]]) -> None:
     """Keeps of every job with a sound seed what acting needs, and marks it as done."""
-    kept = opened.program.conclude(period.state)
+    state = opened.program.conclude(period.state)
     for member in opened.members:
         if len(diverged[member.out]) < len(member.job.seeds):
-            save_final(member.out, period.step, _own_state(opened.members, member, kept))
+            save_final(member.out, period.step, _own_state(opened.members, member, state))
             records.write_json(member.out / records.DONE, {"steps": period.step})
 
 
@@ -308,29 +308,29 @@ def _record(member: Member, period: Period, scores: list[list[Record]], diverged
             for row in sound
         ],
     )
-    kept = [record for row in sound for record in scores[row]]
-    records.append_records(member.out / records.SCORES, kept)
-    return [record["score"] for record in kept]
+    records_in_order = [record for row in sound for record in scores[row]]
+    records.append_records(member.out / records.SCORES, records_in_order)
+    return [record["score"] for record in records_in_order]
 
 
 def _note_divergence(member: Member, period: Period, known: list[Divergence], saver: Saver) -> list[Divergence]:
     """The seeds that went wrong in this period; keeps a copy of the checkpoint before it."""
     given_up = {entry.seed for entry in known}
-    found = []
+    divergences = []
     for seed, quantity, value in diverging(member.job.seeds, member.own(dict(period.metrics))):
         if seed not in given_up:
             last_good = saver.latest_step()
-            kept = None if last_good is None else _keep_checkpoint(member.out, last_good)
-            found.append(Divergence(seed, period.step, quantity, f"{value:g}", kept))
-    if found:
-        records.write_json(member.out / records.DIVERGED, [asdict(entry) for entry in (*known, *found)])
-    return found
+            checkpoint = None if last_good is None else _keep_checkpoint(member.out, last_good)
+            divergences.append(Divergence(seed, period.step, quantity, f"{value:g}", checkpoint))
+    if divergences:
+        records.write_json(member.out / records.DIVERGED, [asdict(entry) for entry in (*known, *divergences)])
+    return divergences
 
 
 def _keep_checkpoint(out: Path, step: int) -> str:
     """Copies a checkpoint to where later ones do not replace it; its path within `out`."""
-    kept = Path("diverged") / str(step)
-    if not (out / kept).exists():
-        shutil.copytree(out / CHECKPOINTS / str(step), out / f"{kept}.partial", dirs_exist_ok=True)
-        (out / f"{kept}.partial").rename(out / kept)
-    return str(kept)
+    folder = Path("diverged") / str(step)
+    if not (out / folder).exists():
+        shutil.copytree(out / CHECKPOINTS / str(step), out / f"{folder}.partial", dirs_exist_ok=True)
+        (out / f"{folder}.partial").rename(out / folder)
+    return str(folder)

@@ -183,11 +183,11 @@ def update_actor(
         agent, state.actor.params, state, obs, key
     )
     alpha_grad = jax.grad(temperature_loss)(state.log_alpha.params, log_prob, agent.target_entropy)
-    moved = state.replace(
+    updated = state.replace(
         actor=state.actor.step(grads, agent.actor_optimizer),
         log_alpha=state.log_alpha.step(alpha_grad, agent.temperature_optimizer),
     )
-    return moved, {"actor_loss": value, "entropy": -log_prob, "alpha": alpha(agent, state)}
+    return updated, {"actor_loss": value, "entropy": -log_prob, "alpha": alpha(agent, state)}
 
 
 def update_target(agent: SAC, state: SACState) -> SACState:

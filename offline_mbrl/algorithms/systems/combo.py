@@ -62,8 +62,8 @@ class COMBOState(BranchedState):
 def remember(previous: Previous, actor: Params, lag: int) -> Previous:
     """Copies `actor` at every `lag`-th step and keeps the copy in between: it is 1 to `lag` steps old when used."""
     due = previous.step % lag == 0
-    kept = jax.tree.map(lambda new, old: jnp.where(due, new, old), actor, previous.actor)
-    return Previous(kept, previous.step + 1)
+    actors = jax.tree.map(lambda new, old: jnp.where(due, new, old), actor, previous.actor)
+    return Previous(actors, previous.step + 1)
 
 
 def propose(

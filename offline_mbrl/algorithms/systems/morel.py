@@ -67,8 +67,8 @@ def data_disagreement(ensemble: Ensemble, rows: Transition, scale: Array) -> Arr
     count = rows.reward.shape[0]
     size = min(CHUNK, count)
     index = (jnp.arange(math.ceil(count / size) * size) % count).reshape(-1, size)
-    found = jax.lax.map(lambda i: disagreement(predict(ensemble, rows.obs[i], rows.action[i]), scale), index)
-    return found.reshape(-1)[:count]
+    values = jax.lax.map(lambda i: disagreement(predict(ensemble, rows.obs[i], rows.action[i]), scale), index)
+    return values.reshape(-1)[:count]
 
 
 def find_threshold(config: MOReLConfig, disagreements: Array) -> Array:

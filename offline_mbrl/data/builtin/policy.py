@@ -33,8 +33,8 @@ def load_policy(
 
     def build() -> Dataset:
         with progress(f"generating {name}", rows, lines=False) as report:
-            made = play(task.robot, [Segment("medium", policy.behavior, rows)], physics, report)
-        return from_raw(task, source="policy", name=name, physics=physics, **made._asdict())
+            played = play(task.robot, [Segment("medium", policy.behavior, rows)], physics, report)
+        return from_raw(task, source="policy", name=name, physics=physics, **played._asdict())
 
     return load_or_build(target, build)
 

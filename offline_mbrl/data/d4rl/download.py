@@ -99,11 +99,11 @@ def _continue(entry: Official, part: Path, stall: float, report: Callable[[int],
 def _size(part: Path) -> int:
     """Bytes that an interrupted download left; what is no plain file of its own, a link say, is removed."""
     try:
-        found = part.lstat()
+        status = part.lstat()
     except FileNotFoundError:
         return 0
-    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
-        return found.st_size
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        return status.st_size
     part.unlink()
     return 0
 

@@ -99,9 +99,9 @@ def find_official(path: Path) -> Official | None:
 
 def _advice(task: Task, searched: list[Path], version: str) -> str:
     others = [other for other in VERSIONS if other != version]
-    found = [other for other in others for folder in searched if (folder / file_name(task, other)).is_file()]
-    if found:
-        return f"there is version {found[0]}, another data set: --source d4rl-{found[0]}"
+    present = [other for other in others for folder in searched if (folder / file_name(task, other)).is_file()]
+    if present:
+        return f"there is version {present[0]}, another data set: --source d4rl-{present[0]}"
     return f"fetch it with `offline-mbrl data download {task.name}` or name its folder with --data-dir"
 
 

@@ -119,11 +119,11 @@ def _read_archive(path: Path) -> Arrays:
 
 def _read_hdf5(path: Path) -> Arrays:
     with open_hdf5(path) as file:
-        found = {name: find_array(file, f"{GROUP}/{name}") for name in NAMES}
+        arrays = {name: find_array(file, f"{GROUP}/{name}") for name in NAMES}
         for name in WEIGHTS:
-            if found[name] is not None:
-                _check_size(found[name])
-        return _complete(path, {name: np.asarray(array[()]) for name, array in found.items() if array is not None})
+            if arrays[name] is not None:
+                _check_size(arrays[name])
+        return _complete(path, {name: np.asarray(array[()]) for name, array in arrays.items() if array is not None})
 
 
 def _check_size(array: h5py.Dataset) -> None:
