@@ -14,6 +14,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from offline_mbrl.cli.commands import Commands
 from offline_mbrl.cli.data import app as data_app
 from offline_mbrl.cli.ranges import SEEDS, SIDE_BY_SIDE, in_range
+from offline_mbrl.cli.report import register as register_reports
 from offline_mbrl.errors import UserError
 from offline_mbrl.failures import guarded
 from offline_mbrl.tasks import Physics
@@ -265,6 +266,9 @@ def plot(runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUNS...")], 
     from offline_mbrl.results.plots import learning_curves
 
     print(learning_curves(list(runs), out))
+
+
+register_reports(app)
 
 
 @app.command

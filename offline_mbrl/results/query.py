@@ -79,7 +79,7 @@ def read_curves(run_dirs: Iterable[Path]) -> list[Curve]:
     curves = [curve for folder in started for curve in _read_job(folder)]
     if not any(curve.scores for curve in curves):
         raise UserError("none of the jobs has been evaluated yet; wait for the first evaluation")
-    return _without_repeats(curves)
+    return without_repeats(curves)
 
 
 def flat(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
@@ -131,7 +131,7 @@ def _count(things: Sequence[object], name: str) -> str:
     return f"{len(things)} {name}{'s' * (len(things) > 1)}"
 
 
-def _without_repeats(curves: Iterable[Curve]) -> list[Curve]:
+def without_repeats(curves: Iterable[Curve]) -> list[Curve]:
     """One curve per algorithm, column, settings and seed: the finished one, else the longest."""
     best: dict[object, Curve] = {}
     for curve in curves:

@@ -1,0 +1,68 @@
+"""`report` and `status`: what a folder of runs says, as a page and in the terminal."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from offline_mbrl.cli.commands import Commands
+
+
+def register(app: Commands) -> None:
+    """Adds both commands to the command line."""
+    app.command(report)
+    app.command(status)
+
+
+def report(
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUNS...")],
+    out: Path = Path("report.html"),
+    published: Path | None = None,
+    title: str | None = None,
+) -> None:
+    """Write one HTML page about all runs below some folders; it is whole without a network.
+
+    For example:
+
+      offline-mbrl report results/bench --out report.html
+      offline-mbrl report results --published benchmarks/published_scores.csv
+
+    Args:
+      runs: folders that hold runs, at any depth.
+      out: the HTML file to write.
+      published: a CSV of other people's scores, to show differences from.
+      title: of the page; the first folder's name when absent.
+    """
+    from offline_mbrl.results.report.page import write_report
+
+    print(write_report(list(runs), out, published, title))
+
+
+def status(
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUNS...")],
+    suite: Path | None = None,
+    watch: bool = False,
+) -> None:
+    """Show every job of a sweep: state, progress, rate, time left, last score, failures.
+
+    For example:
+
+      offline-mbrl status results/bench
+      offline-mbrl status results/bench --suite experiments/bench.toml --watch
+
+    Args:
+      runs: folders that hold runs, at any depth.
+      suite: the sweep's TOML file; its jobs that have not begun are listed too.
+      watch: stay, and show what changes, until every job is done; Ctrl-C ends it.
+    """
+    from offline_mbrl.results.status import show, watch_jobs
+
+    planned = _planned(suite) if suite else []
+    (watch_jobs if watch else show)(list(runs), planned)
+
+
+def _planned(suite: Path) -> list[tuple[str, int, int]]:
+    """Name, seeds and steps of each job of a suite."""
+    from offline_mbrl.launch.suite import jobs, read_suite
+
+    return [(job.name, len(job.seeds), job.steps) for job in jobs(read_suite(suite))]
