@@ -34,7 +34,7 @@
     const { muted, line, control } = colors();
     return {
       title: { text: title, font: { size: 12, color: muted }, standoff: 6 },
-      gridcolor: line, gridwidth: 0.6, zeroline: false, linecolor: control, tickcolor: control,
+      gridcolor: line, gridwidth: 0.6, zeroline: false, showline: false, linecolor: control, tickcolor: control,
       tickfont: { size: 11, color: muted }, automargin: true, fixedrange: matchMedia("(pointer: coarse)").matches, ...more,
     };
   }
@@ -49,11 +49,17 @@
     };
   }
 
+  // The library runs when the first chart is drawn: the page can be read before.
+  function plotly() {
+    if (!window.Plotly) document.head.append(element("script", byId("plotly").textContent));
+    return window.Plotly;
+  }
+
   function draw(chart) {
     const { traces, layout } = charts.get(chart)();
     drawn.add(chart);
     const size = printing ? { width: chart.closest(".wide, .scroll") ? 680 : 330 } : {};
-    Plotly.react(chart, traces, { ...layout, ...size, autosize: !printing }, { displayModeBar: false, responsive: true });
+    plotly().react(chart, traces, { ...layout, ...size, autosize: !printing }, { displayModeBar: false, responsive: true });
     chart.dataset.drawn = "yes";
   }
 
@@ -67,7 +73,7 @@
     place.setAttribute("role", "img");
     place.setAttribute("aria-label", label);
     charts.set(place, content);
-    watcher.observe(place);
+    if (document.readyState === "complete") watcher.observe(place);
   }
 
   function panel(parent, title, label, content, key = "") {
@@ -228,7 +234,7 @@
 
   function heatLayout(x, y, height) {
     const ticks = (names) => ({ tickvals: names.map((_, place) => place), ticktext: names, showgrid: false, fixedrange: true, ticks: "" });
-    return layout(axis("", { ...ticks(x), tickangle: x.length > 6 || x.some((name) => name.length > 14) ? -35 : 0 }), axis("", { ...ticks(y), autorange: "reversed" }), { height });
+    return layout(axis("", { ...ticks(x), tickangle: x.length > 6 || x.some((name) => name.length > 24) ? -35 : 0 }), axis("", { ...ticks(y), autorange: "reversed" }), { height });
   }
 
   function improvementChart() {
@@ -270,14 +276,14 @@
 
   if (byId("against")) {
     chart(byId("against"), "Ours minus published scores; the table below has the numbers", againstChart);
-    byId("against").style.cssText = `height: ${130 + 30 * data.against.length}px; min-width: ${260 + 56 * data.columns.length}px; max-width: ${420 + 90 * data.columns.length}px`;
+    byId("against").style.cssText = `height: ${130 + 30 * data.against.length}px; min-width: ${260 + 56 * data.columns.length}px; max-width: ${420 + 150 * data.columns.length}px`;
   }
 
   // Training diagnostics
 
   function diagnosticChart(run, names) {
     const traces = run.seeds.flatMap((seed, number) => names.filter((name) => seed.series[name]).map((name) => ({
-      x: seed.at, y: seed.series[name], mode: seed.at.length > 20 ? "lines" : "lines+markers", type: "scatter", marker: { size: 4 },
+      x: seed.at, y: seed.series[name], mode: seed.at.length > 2 ? "lines" : "lines+markers", type: "scatter", marker: { size: 5 },
       line: { color: colors().lines[number % colors().lines.length], width: 1.6, dash: data.colors.dashes[names.indexOf(name) % 4] },
       hovertemplate: `%{y:.4~g}<extra>${name}, seed ${seed.seed}</extra>`,
     })));
@@ -309,7 +315,7 @@
   function options(select, places, names) {
     const before = select.value;
     select.replaceChildren(...places.map((place) => element("option", names[place], { value: place })));
-    if (places.includes(Number(before))) select.value = before;
+    if (before !== "" && places.includes(Number(before))) select.value = before;
   }
 
   const distinct = (values) => [...new Set(values)].sort((a, b) => a - b);
@@ -392,4 +398,5 @@
     recolor();
   });
   legends.forEach(fillLegend);
+  addEventListener("load", () => setTimeout(() => charts.forEach((_, place) => watcher.observe(place))));
 })();
