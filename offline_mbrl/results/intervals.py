@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from offline_mbrl.results.statistics import LEVEL, Estimate
+from offline_mbrl.results.statistics import LEVEL, Band, Estimate
 
 POWER = 0.8
 MOST_SEEDS = 1000
@@ -25,6 +25,16 @@ class Spread(NamedTuple):
 def t_interval(values: ArrayLike, level: float = LEVEL) -> Estimate:
     """Mean of [n] seeds and its t-interval; one seed has none, nor have seeds that are all alike."""
     return interval(spread(values), level)
+
+
+def t_band(curves: ArrayLike, level: float = LEVEL) -> Band:
+    """Mean over seeds of curves [n_seeds, n], and its t-interval at every point."""
+    seeds = np.asarray(curves, np.float64)
+    mean, count = seeds.mean(axis=0), len(seeds)
+    if count < 2:
+        return Band(mean)
+    reach = float(stats.t.ppf((1 + level) / 2, count - 1)) * seeds.std(axis=0, ddof=1) / count**0.5
+    return Band(mean, mean - reach, mean + reach)
 
 
 def difference(ours: ArrayLike, theirs: ArrayLike, *, paired: bool, level: float = LEVEL) -> Estimate:
