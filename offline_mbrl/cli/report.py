@@ -17,25 +17,28 @@ def register(app: Commands) -> None:
 def report(
     runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUNS...")],
     out: Path = Path("report.html"),
-    published: Path | None = None,
+    published: str = "builtin",
     title: str | None = None,
+    pool: bool = False,
 ) -> None:
     """Write one HTML page about all runs below some folders; it is whole without a network.
 
     For example:
 
       offline-mbrl report results/bench --out report.html
-      offline-mbrl report results --published benchmarks/published_scores.csv
+      offline-mbrl report results --published none --title "Penalties compared"
 
     Args:
       runs: folders that hold runs, at any depth.
       out: the HTML file to write.
-      published: a CSV of other people's scores, to show differences from.
+      published: other people's scores to show differences from: `builtin`, `none` or a CSV file.
       title: of the page; the first folder's name when absent.
+      pool: give seeds of different devices, versions and commits one row.
     """
+    from offline_mbrl.results.published import find_published
     from offline_mbrl.results.report.page import write_report
 
-    print(write_report(list(runs), out, published, title))
+    print(write_report(list(runs), out, find_published(published), title, pool=pool))
 
 
 def status(

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from offline_mbrl.results.aggregates import scores_at, shared_steps
 from offline_mbrl.results.groups import Group
-from offline_mbrl.results.plots import seed_scores
+from offline_mbrl.results.query import Curve
 from offline_mbrl.results.report import digits
 from offline_mbrl.results.report.gather import Gathered
 from offline_mbrl.results.report.sheet import Sheet
@@ -26,12 +27,11 @@ PANELS: Mapping[str, tuple[str, ...]] = {
 
 def learning_curves(sheet: Sheet) -> list[dict[str, Any]]:
     """For each group with evaluations its row, its column, steps [n] and scores [n_seeds][n]."""
-    row = {name: place for place, name in enumerate(sheet.rows)}
-    column = {name: place for place, name in enumerate(sheet.columns)}
+    shown = [(group, _shown(group)) for group in sheet.groups]
     return [
-        {"row": row[group.row], "column": column[group.column], "seeds": _seeds(group)} | _points(group)
-        for group in sheet.groups
-        if _shown(group)
+        sheet.place(group) | {"seeds": group.seeds_note} | _points(seeds)
+        for group, seeds in shown
+        if any(seed.scores for seed in seeds)
     ]
 
 
@@ -42,24 +42,19 @@ def diagnostics(sheet: Sheet, gathered: Gathered) -> list[dict[str, Any]]:
         seeds = [_series(curve.seed, gathered.metrics[gathered.job_of(curve).name]) for curve in group.curves]
         recorded = [seed for seed in seeds if seed["series"]]
         if recorded:
-            place = {"row": sheet.rows.index(group.row), "column": list(sheet.columns).index(group.column)}
-            runs.append(place | {"seeds": recorded})
+            runs.append(sheet.place(group) | {"seeds": recorded})
     return runs
 
 
-def _shown(group: Group) -> list[Any]:
-    """The curves of the seeds that count, or where none does of all that were evaluated."""
+def _shown(group: Group) -> list[Curve]:
+    """The seeds that count, or where none does those that are being trained."""
     return group.counted or [curve for curve in group.curves if curve.scores]
 
 
-def _seeds(group: Group) -> str:
-    return group.shortfall or digits.plural(len(_shown(group)), "seed")
-
-
-def _points(group: Group) -> dict[str, Any]:
-    steps, scores = seed_scores([curve for curve in _shown(group) if curve.scores])
-    kept = digits.thinned(len(steps), CURVE_POINTS)
-    return {"at": [int(step) for step in steps[kept]], "scores": [digits.places(seed[kept]) for seed in scores]}
+def _points(seeds: Sequence[Curve]) -> dict[str, Any]:
+    steps = shared_steps(seeds)
+    kept = [steps[place] for place in digits.thinned(len(steps), CURVE_POINTS)]
+    return {"at": kept, "scores": [digits.places(scores) for scores in scores_at(seeds, kept)]}
 
 
 def _series(seed: int, metrics: Sequence[Record]) -> dict[str, Any]:

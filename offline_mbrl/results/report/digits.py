@@ -3,22 +3,14 @@
 from collections.abc import Iterable
 from math import isfinite
 
-from offline_mbrl.results.statistics import Estimate
+from offline_mbrl.results.numbers import Style, plain
 
 MISSING = "–"
 
 
 def score(value: float | None) -> str:
     """A normalized score: "44.1"."""
-    return MISSING if value is None or not isfinite(value) else f"{value:.1f}".replace("-", "−")
-
-
-def estimate(about: Estimate, digits: int = 1) -> str:
-    """ "55.2 [50.1, 60.3]", without brackets where there is no interval."""
-    value = f"{about.value:.{digits}f}"
-    if about.low is not None and about.high is not None:
-        value += f" [{about.low:.{digits}f}, {about.high:.{digits}f}]"
-    return value.replace("-", "−")
+    return MISSING if value is None or not isfinite(value) else plain(value, Style(1)).replace("-", "−")
 
 
 def count(value: float | None) -> str:
@@ -27,18 +19,17 @@ def count(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """ "45 s", "12 min", "3 h 20 min"; the sign for missing where it is not known."""
+    """As 45 s, 12 min, 3 h 20 min; the sign for missing where it is not known."""
     if seconds is None or not isfinite(seconds):
         return MISSING
     if seconds < 100:
         return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    hours, rest = divmod(minutes, 60)
-    return f"{hours} h {rest:02d} min" if hours else f"{minutes} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours:,} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
 def plural(number: int, word: str) -> str:
-    """ "1 seed", "4 seeds"."""
+    """As 1 seed, 4 seeds."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 

@@ -1,12 +1,12 @@
 """All that a folder of runs says, job by job; what cannot be read is named and left out instead of ending the report."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from offline_mbrl.errors import UserError
-from offline_mbrl.results.query import Curve, read_curves, without_repeats
+from offline_mbrl.results.query import Curve, read_curves
 from offline_mbrl.storage import records
 from offline_mbrl.storage.records import Record, Status
 
@@ -65,7 +65,7 @@ def gather(run_dirs: Sequence[Path]) -> Gathered:
     if not found.curves:
         where, why = found.left_out[0] if found.left_out else ("they", "have no scores")
         raise UserError(f"nothing to report: none of the jobs has scores that can be read, first {where}: {why}")
-    return replace(found, curves=without_repeats(found.curves))
+    return found
 
 
 def _read(folder: Path, name: str, found: Gathered) -> None:

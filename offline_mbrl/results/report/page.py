@@ -8,19 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from offline_mbrl.errors import UserError
+from offline_mbrl.results.captions import describe_cells
 from offline_mbrl.results.groups import group_curves
+from offline_mbrl.results.layout import as_html
+from offline_mbrl.results.numbers import Style
+from offline_mbrl.results.published import Record, lay_out_differences, lay_out_published
 from offline_mbrl.results.published import read as read_published
-from offline_mbrl.results.report import aggregates, curves, digits, facts, scores, theme, versus
+from offline_mbrl.results.report import curves, digits, facts, overall, scores, theme, versus
 from offline_mbrl.results.report.gather import Gathered, gather
 from offline_mbrl.results.report.sheet import Sheet
 from offline_mbrl.results.report.videos import films
-from offline_mbrl.results.statistics import LAST_EVALUATIONS
 from offline_mbrl.storage.files import write_text
 
 NEEDS = "the report needs Jinja2 and Plotly; install them with: pip install 'offline-mbrl[report]'"
 
 
-def write_report(run_dirs: Sequence[Path], path: Path, published: Path | None = None, title: str | None = None) -> Path:
+def write_report(
+    run_dirs: Sequence[Path],
+    path: Path,
+    published: Path | None = None,
+    title: str | None = None,
+    *,
+    pool: bool = False,
+) -> Path:
     """Writes the page about all jobs below `run_dirs` to `path`, which is returned.
 
     Args:
@@ -28,33 +38,33 @@ def write_report(run_dirs: Sequence[Path], path: Path, published: Path | None = 
         path: the HTML file.
         published: a CSV of other people's scores, for the map of differences.
         title: of the page; the name of the first folder when absent.
+        pool: whether seeds made on different devices, or with different versions, share a row.
 
     Raises:
         UserError: there is nothing to show, a library is missing, or `published` cannot be read.
     """
     gathered = gather(run_dirs)
     theirs = read_published(published) if published else []
-    context = page_context(gathered, theirs) | {"title": title or run_dirs[0].resolve().name}
+    context = page_context(gathered, theirs, pool) | {"title": title or run_dirs[0].resolve().name}
     write_text(path, render(context))
     return path
 
 
-def page_context(gathered: Gathered, published: versus.Published) -> dict[str, Any]:
+def page_context(gathered: Gathered, published: Sequence[Record], pool: bool = False) -> dict[str, Any]:
     """All that the template names, but the page's title."""
-    sheet = Sheet(group_curves(gathered.curves))
-    found = aggregates.aggregate(sheet)
-    against = versus.differences(sheet, published)
+    sheet = Sheet(group_curves(gathered.curves, pool=pool))
+    found = overall.overall(sheet)
+    theirs = versus.fitting(sheet, published)
     return {
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "conclusion": aggregates.conclusion(found),
+        "conclusion": overall.conclusion(found, sheet),
         "counts": _counts(gathered, sheet),
         "columns": [(column.task, name) for column, name in sheet.column_names.items()],
         "lines": scores.lines(sheet, found),
         "data_cells": scores.data_cells(sheet),
-        "caption": _caption(sheet),
+        "caption": describe_cells(sheet.groups, sheet.columns, sheet.column_names),
         "compared": found,
-        "against": against,
-        "short": versus.short,
+        "against": _published_tables(sheet, theirs),
         "costs": facts.costs(gathered.jobs),
         "failures": facts.failures(gathered),
         "cards": facts.cards(gathered.jobs),
@@ -63,7 +73,7 @@ def page_context(gathered: Gathered, published: versus.Published) -> dict[str, A
         "films": films(gathered.jobs),
         "left_out": gathered.left_out,
         "digits": digits,
-        "data": _chart_data(gathered, sheet, found, against),
+        "data": _chart_data(gathered, sheet, found, theirs),
     }
 
 
@@ -95,7 +105,7 @@ def render(context: dict[str, Any]) -> str:
 
 
 def _chart_data(
-    gathered: Gathered, sheet: Sheet, found: aggregates.Aggregates | None, against: Sequence[versus.Line]
+    gathered: Gathered, sheet: Sheet, found: overall.Overall | None, theirs: Sequence[Record]
 ) -> dict[str, Any]:
     """What the page's script draws from."""
     return {
@@ -103,8 +113,8 @@ def _chart_data(
         "columns": list(sheet.column_names.values()),
         "dataScores": [dataset.score_mean for dataset in sheet.columns.values()],
         "curves": curves.learning_curves(sheet),
-        "aggregates": aggregates.chart(found),
-        "against": versus.chart(sheet, against),
+        "aggregates": overall.chart(found, sheet),
+        "against": versus.chart(sheet, theirs),
         "diagnostics": curves.diagnostics(sheet, gathered),
         "panels": curves.PANELS,
         "colors": theme.chart_colors(),
@@ -126,15 +136,13 @@ def _counts(gathered: Gathered, sheet: Sheet) -> list[tuple[str, str]]:
     ]
 
 
-def _caption(sheet: Sheet) -> str:
-    steps = sorted({int(str(group.settings["steps"])) for group in sheet.groups})
-    length = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
-    episodes = sorted({int(str(group.settings["episodes"])) for group in sheet.groups})
-    return (
-        "Normalized score (0: uniform random policy, 100: expert), mean ± sample standard deviation over seeds. A seed's "
-        f"score is the mean of its last {LAST_EVALUATIONS} evaluations, or of all where there are fewer, each of "
-        f"{' or '.join(map(str, episodes))} episodes of the deterministic policy. Trained for {length} gradient steps."
-    )
+def _published_tables(sheet: Sheet, theirs: Sequence[Record]) -> list[str]:
+    """Differences with intervals, and the published scores with their protocols, as elements; none without records."""
+    if not theirs:
+        return []
+    tasks = list(dict.fromkeys(column.task for column in sheet.columns))
+    tables = (lay_out_differences(theirs, sheet.groups, Style(1)), lay_out_published(theirs, tasks, versus.VERSION))
+    return list(map(as_html, tables))
 
 
 def _style() -> str:

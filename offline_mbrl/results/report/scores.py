@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from offline_mbrl.results.aggregates import best
 from offline_mbrl.results.groups import Group, Row
 from offline_mbrl.results.intervals import t_interval
-from offline_mbrl.results.query import Column
+from offline_mbrl.results.numbers import Style, with_interval
 from offline_mbrl.results.report import digits
-from offline_mbrl.results.report.aggregates import MAIN, Aggregates
+from offline_mbrl.results.report.overall import MAIN, Overall
 from offline_mbrl.results.report.sheet import Sheet
 from offline_mbrl.results.statistics import mean_and_std
 
@@ -21,8 +22,8 @@ class Cell:
     value: float | None = None
     title: str = ""
     best: bool = False
-    short: bool = False
-    """Whether seeds are missing."""
+    trouble: bool = False
+    """Whether seeds are missing or were lost."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,13 @@ class Line:
     aggregate: Cell
 
 
-def lines(sheet: Sheet, found: Aggregates | None) -> list[Line]:
+def lines(sheet: Sheet, found: Overall | None) -> list[Line]:
     """A line for each row of the sheet, with its interquartile mean where it has one."""
-    best = {column: _best(sheet, column) for column in sheet.columns}
+    outstanding = best(sheet.groups)
     return [
         Line(
             sheet.row_names[row],
-            [_cell(sheet.cells.get((row, column)), best[column]) for column in sheet.columns],
+            [_cell(sheet.cells.get((row, one)), (row, one) in outstanding) for one in sheet.columns],
             _aggregate(row, found),
         )
         for row in sheet.rows
@@ -52,34 +53,23 @@ def data_cells(sheet: Sheet) -> list[Cell]:
     return [Cell(digits.score(dataset.score_mean), value=dataset.score_mean) for dataset in sheet.columns.values()]
 
 
-def _cell(group: Group | None, best: Group | None) -> Cell:
+def _cell(group: Group | None, outstanding: bool) -> Cell:
     if group is None:
         return Cell("", title="not run")
-    if not len(group.final_scores):
-        return Cell(digits.MISSING, title=group.shortfall, short=True)
+    if not group.counted:
+        return Cell(digits.MISSING, title=group.seeds_note, trouble=True)
     mean, std = mean_and_std(group.final_scores)
-    interval = t_interval(group.final_scores)
-    several = len(group.final_scores) > 1
-    title = f"{digits.plural(len(group.final_scores), 'seed')}; mean and 95 % interval {digits.estimate(interval)}"
-    return Cell(
-        digits.score(mean),
-        digits.score(std) if several else "",
-        mean,
-        f"{title}; {group.shortfall}" if group.shortfall else title,
-        group is best,
-        bool(group.shortfall),
-    )
+    interval = with_interval(t_interval(group.final_scores), Style(1))
+    spread = digits.score(std) if len(group.counted) > 1 else ""
+    title = f"mean and 95 % interval {interval}; {group.seeds_note}"
+    return Cell(digits.score(mean), spread, mean, title, outstanding, bool(group.trouble))
 
 
-def _best(sheet: Sheet, column: Column) -> Group | None:
-    """The group with the highest mean, where there are others to compare with."""
-    groups = [sheet.cells[row, column] for row in sheet.rows if sheet.scored(row, column)]
-    return max(groups, key=lambda group: float(group.final_scores.mean())) if len(groups) > 1 else None
-
-
-def _aggregate(row: Row, found: Aggregates | None) -> Cell:
-    if found is None or row not in found.rows:
+def _aggregate(row: Row, found: Overall | None) -> Cell:
+    own = next((one for one in found.ranked if one.row == row), None) if found else None
+    if found is None or own is None:
         return Cell(digits.MISSING, title="scores on some task are missing")
-    value = found.statistics[MAIN][row]
-    best = len(found.rows) > 1 and row == found.ranked[0]
-    return Cell(digits.score(value.value), value=value.value, title=f"{MAIN} {digits.estimate(value)}", best=best)
+    value = own.estimates[MAIN]
+    first = len(found.ranked) > 1 and own is found.ranked[0]
+    title = f"{MAIN} {with_interval(value, Style(1))}; mean rank {own.rank:.1f}"
+    return Cell(digits.score(value.value), value=value.value, title=title, best=first)

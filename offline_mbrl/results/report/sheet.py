@@ -37,7 +37,10 @@ class Sheet:
         """The groups by row and column."""
         return {(group.row, group.column): group for group in self.groups}
 
+    def place(self, group: Group) -> dict[str, int]:
+        """Where a group stands."""
+        return {"row": self.rows.index(group.row), "column": list(self.columns).index(group.column)}
+
     def scored(self, row: Row, column: Column) -> bool:
-        """Whether the cell has a score."""
-        group = self.cells.get((row, column))
-        return group is not None and bool(len(group.final_scores))
+        """Whether the cell has a seed that counts."""
+        return (row, column) in self.cells and bool(self.cells[row, column].counted)

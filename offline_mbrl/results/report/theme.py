@@ -35,9 +35,9 @@ LINES_DARK = ("#2F8FD8", "#E8682A", "#12A87A", "#D983B6", "#F0B429", "#8ED0F5", 
 DASHES = ("solid", "dash", "dashdot", "dot")
 """As Plotly names them; with the colors they tell 28 systems apart."""
 
-# Below, at and above the middle: less and more than the others.
-DIVERGING_LIGHT = ("#A83400", "#F3F4F6", "#00498F")
-DIVERGING_DARK = ("#E8682A", "#262C35", "#2F8FD8")
+# Below, at and above the middle of a map whose cells carry text in `ink`.
+DIVERGING_LIGHT = ("#E08E66", "#F3F4F6", "#79A6DB")
+DIVERGING_DARK = ("#A3410F", "#262C35", "#1B64A6")
 
 
 def css_variables(colors: dict[str, str]) -> str:

@@ -102,7 +102,7 @@
     };
   }
 
-  function curveTraces(curve) {
+  function curveTraces(curve, crowd) {
     const seeds = curve.scores.map((seed) => trailing(seed, smoothing));
     const across = curve.at.map((_, place) => seeds.map((seed) => seed[place]).filter((score) => score !== null));
     const mean = across.map((scores) => scores.reduce((sum, score) => sum + score, 0) / scores.length);
@@ -112,7 +112,7 @@
       line: { color, dash, width: 2 }, marker: { size: 5, color }, type: "scatter",
       hovertemplate: `%{y:.1f} (${curve.seeds})<extra>${clip(data.rows[curve.row], 34)}</extra>`, meta: curve.row,
     };
-    if (seeds.length < 2) return [line];
+    if (seeds.length < 2 || crowd) return [line];
     return [band(curve.at, across.map((s) => Math.min(...s)), across.map((s) => Math.max(...s)), color), line];
   }
 
@@ -128,7 +128,7 @@
 
   function curveChart(column) {
     const curves = data.curves.filter((curve) => curve.column === column && !hidden.has(curve.row));
-    const traces = [...dataLine(column, data.curves.filter((curve) => curve.column === column)), ...curves.flatMap(curveTraces)];
+    const traces = [...dataLine(column, data.curves.filter((curve) => curve.column === column)), ...curves.flatMap((curve) => curveTraces(curve, curves.length > 6))];
     return {
       traces,
       layout: layout(
@@ -223,9 +223,9 @@
   }
 
   function heat(z, x, y, text, hover, limits, title, format) {
-    const { diverging, muted } = colors();
+    const { diverging, muted, ink } = colors();
     return {
-      type: "heatmap", z, x: x.map((_, place) => place), y: y.map((_, place) => place), text, texttemplate: "%{text}", customdata: hover,
+      type: "heatmap", z, x: x.map((_, place) => place), y: y.map((_, place) => place), text, texttemplate: "%{text}", textfont: { color: ink }, customdata: hover,
       hovertemplate: "%{customdata}<extra></extra>", hoverongaps: false, xgap: 2, ygap: 2, zmin: limits[0], zmax: limits[1],
       colorscale: [[0, diverging[0]], [0.5, diverging[1]], [1, diverging[2]]],
       colorbar: { thickness: 10, outlinewidth: 0, tickformat: format, tickfont: { size: 11, color: muted }, title: { text: title, side: "right", font: { size: 11, color: muted } } },
