@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from offline_mbrl.results.groups import Group, Row, column_order
+from offline_mbrl.results.groups import LOST, Group, Row, column_order
 from offline_mbrl.results.intervals import difference
 from offline_mbrl.results.query import Column, Curve
 from offline_mbrl.results.statistics import (
@@ -71,14 +71,15 @@ def mean_ranks(groups: Sequence[Group]) -> dict[Row, float]:
 def best(groups: Sequence[Group]) -> set[tuple[Row, Column]]:
     """In each column the highest mean and those whose Welch interval of the difference from it holds 0.
 
-    None where the highest is alone, or is of a single seed.
+    None in a column where that tells no row apart, or where the highest is of a single seed.
     """
     found: set[tuple[Row, Column]] = set()
     for column in {group.column for group in groups}:
         rivals = [group for group in groups if group.column == column and group.counted]
         top = max(rivals, key=lambda group: group.final_scores.mean(), default=None)
-        if top is not None and len(rivals) > 1 and len(top.counted) > 1:
-            found |= {(group.row, column) for group in rivals if group is top or not _is_worse(group, top)}
+        if top is not None and len(top.counted) > 1:
+            equals = [group for group in rivals if group is top or not _is_worse(group, top)]
+            found |= {(group.row, column) for group in equals if len(equals) < len(rivals)}
     return found
 
 
@@ -95,7 +96,7 @@ def aggregate_curves(
     curves: dict[Row, tuple[NDArray[np.int64], Band]] = {}
     for row in dict.fromkeys(group.row for group in groups) if columns else ():
         own = [scored[row, column] for column in columns]
-        steps = sorted(set.intersection(*(set(group_steps(group)) for group in own)))
+        steps = sorted(set.intersection(*(set(shared_steps(group.counted)) for group in own)))
         curves[row] = (
             np.array(steps, np.int64),
             estimate_curve([scores_at(group.counted, steps) for group in own], statistic),
@@ -103,12 +104,10 @@ def aggregate_curves(
     return curves
 
 
-def group_steps(group: Group) -> list[int]:
-    """The steps that all seeds of a group were evaluated at, lost ones holding their last score to the end."""
-    trained = [curve for curve in group.counted if curve.status == "finished"]
-    if not trained:
-        return sorted({step for curve in group.counted for step in curve.at})
-    return sorted(set.intersection(*(set(curve.at) for curve in trained)))
+def shared_steps(curves: Sequence[Curve]) -> list[int]:
+    """The steps that all seeds were evaluated at; lost ones, which hold their last score, do not cut the others off."""
+    going = [set(curve.at) for curve in curves if curve.status not in LOST]
+    return sorted(set.intersection(*going) if going else {step for curve in curves for step in curve.at})
 
 
 def scores_at(curves: Sequence[Curve], steps: Sequence[int]) -> Floats:

@@ -99,7 +99,7 @@ def _describe_span(groups: Iterable[Group]) -> str:
     if not spans:
         return ""
     shares = " or ".join(f"{share:.3g} %" for share in sorted(spans))
-    return f", which span the last {shares} of training"
+    return f", which span {shares} of training"
 
 
 def _span(group: Group) -> float:
