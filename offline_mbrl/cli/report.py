@@ -58,14 +58,11 @@ def status(
       suite: the sweep's TOML file; its jobs that have not begun are listed too.
       watch: stay, and show what changes, until every job is done; Ctrl-C ends it.
     """
-    from offline_mbrl.results.status import show, watch_jobs
-
-    planned = _planned(suite) if suite else []
-    (watch_jobs if watch else show)(list(runs), planned)
-
-
-def _planned(suite: Path) -> list[tuple[str, int, int]]:
-    """Name, seeds and steps of each job of a suite."""
     from offline_mbrl.launch.suite import jobs, read_suite
+    from offline_mbrl.results.status import Planned, short_name, show, watch_jobs
 
-    return [(job.name, len(job.seeds), job.steps) for job in jobs(read_suite(suite))]
+    planned = [
+        Planned(job.name, short_name(job.algorithm, job.task, job.id), len(job.seeds), job.steps)
+        for job in (jobs(read_suite(suite)) if suite else [])
+    ]
+    (watch_jobs if watch else show)(list(runs), planned)

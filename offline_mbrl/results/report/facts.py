@@ -140,7 +140,9 @@ def _card(job: JobFolder) -> Card:
         ("physics", str(physics)),
         ("fingerprint", short_fingerprint(data["fingerprint"])),
     ]
-    return Card(data["name"], f"{source}: {SOURCES.get(source.partition(':')[0], 'see its own documentation')}", figures)
+    return Card(
+        data["name"], f"{source}: {SOURCES.get(source.partition(':')[0], 'see its own documentation')}", figures
+    )
 
 
 def _made_with(job: JobFolder) -> dict[str, str]:

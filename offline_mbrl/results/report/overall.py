@@ -70,15 +70,15 @@ def overall(sheet: Sheet) -> Overall | None:
     return found if found.columns else None
 
 
-def conclusion(found: Overall | None, sheet: Sheet) -> list[str]:
-    """What the numbers say, in sentences, the main one first."""
+def conclusion(found: Overall | None) -> list[str]:
+    """What the numbers say, in sentences, the main one first; from the third on they are details."""
     if found is None:
         return ["No task has scores of all systems yet, so nothing is said over tasks; see the table of scores."]
     first, *others = found.ranked
     over = digits.plural(len(found.columns), "task")
     best = f"{row_label(first.row)} has an interquartile mean of {_main(first)} over {over}"
     if not others:
-        return [f"{best}.", *_set_aside(found, sheet)]
+        return [f"{best}."]
     second = others[0]
     pair = [group for group in found.groups if group.row in (first.row, second.row)]
     (compared,) = compare_groups(pair, row_label(second.row))
@@ -87,8 +87,19 @@ def conclusion(found: Overall | None, sheet: Sheet) -> list[str]:
         f"{_main(second)}.",
         " ".join(compared.sentences[:2]),
         *compared.sentences[2:],
-        *_set_aside(found, sheet),
     ]
+
+
+def set_aside(found: Overall | None, sheet: Sheet) -> list[str]:
+    """Who and what is not in the aggregates."""
+    if found is None:
+        return []
+    compared = {group.row for group in found.groups}
+    missing = ", ".join(sheet.row_names[row] for row in sheet.rows if row not in compared)
+    sentences = [f"Not compared, as scores on some task are missing: {missing}."] if missing else []
+    if len(found.columns) < len(sheet.columns):
+        sentences.append(f"Over the {len(found.columns)} of {len(sheet.columns)} tasks that all of them have.")
+    return sentences
 
 
 def chart(found: Overall | None, sheet: Sheet) -> dict[str, Any] | None:
@@ -115,16 +126,6 @@ def chart(found: Overall | None, sheet: Sheet) -> dict[str, Any] | None:
 
 def _main(one: Aggregate) -> str:
     return with_interval(one.estimates[MAIN], TENTHS)
-
-
-def _set_aside(found: Overall, sheet: Sheet) -> list[str]:
-    """Who and what is not in the aggregates."""
-    compared = {group.row for group in found.groups}
-    missing = ", ".join(sheet.row_names[row] for row in sheet.rows if row not in compared)
-    sentences = [f"Not compared, as scores on some task are missing: {missing}."] if missing else []
-    if len(found.columns) < len(sheet.columns):
-        sentences.append(f"Over the {len(found.columns)} of {len(sheet.columns)} tasks that all of them have.")
-    return sentences
 
 
 def _complement(about: Estimate) -> Estimate:

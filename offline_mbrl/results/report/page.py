@@ -57,7 +57,8 @@ def page_context(gathered: Gathered, published: Sequence[Record], pool: bool = F
     theirs = versus.fitting(sheet, published)
     return {
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "conclusion": overall.conclusion(found, sheet),
+        "conclusion": overall.conclusion(found),
+        "set_aside": overall.set_aside(found, sheet),
         "counts": _counts(gathered, sheet),
         "columns": [(column.task, name) for column, name in sheet.column_names.items()],
         "lines": scores.lines(sheet, found),
