@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from offline_mbrl.errors import UserError
-from offline_mbrl.results.report.digits import MISSING, duration, plural
+from offline_mbrl.results.report.digits import MISSING, count, duration, plural
 from offline_mbrl.storage import records
 from offline_mbrl.storage.lock import RUN_LOCK, holder
 
@@ -170,13 +170,14 @@ def summary(states: Sequence[JobState], hidden: int = 0) -> Text:
 
 
 def _line(state: JobState, wide: bool) -> list[Text | str | ProgressBar]:
-    progress = [ProgressBar(total=1.0, completed=state.share, width=16), f"{state.step:,}/{state.steps:,}"]
+    cells: list[Text | str | ProgressBar] = [state.name, Text(state.state, style=STYLES[state.state])]
+    if wide:
+        cells += [ProgressBar(total=1.0, completed=state.share, width=16), f"{state.step:,}/{state.steps:,}"]
+    rate = state.rate if state.state == "running" else None
     return [
-        state.name,
-        Text(state.state, style=STYLES[state.state]),
-        *(progress if wide else []),
+        *cells,
         f"{100 * state.share:.0f} %",
-        f"{state.rate:,.0f}" if state.rate and state.state == "running" else MISSING,
+        count(rate),
         duration(state.seconds_left),
         MISSING if state.score is None else f"{state.score:.1f}",
     ]

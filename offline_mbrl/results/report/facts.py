@@ -11,7 +11,8 @@ from offline_mbrl.results.report.gather import Gathered, JobFolder
 SOURCES = {
     "builtin": "generated here by the package's own behavior policies; not D4RL's files",
     "synthetic": "synthetic; for tests of the machinery alone",
-    "d4rl": "read from files in D4RL's layout",
+    "d4rl-v2": "D4RL's official file, by its checksum",
+    "d4rl-unofficial": "unverified: a file in D4RL's layout that is none of the official ones",
     "minari": "read from a Minari data set",
 }
 
@@ -140,9 +141,8 @@ def _card(job: JobFolder) -> Card:
         ("physics", str(physics)),
         ("fingerprint", short_fingerprint(data["fingerprint"])),
     ]
-    return Card(
-        data["name"], f"{source}: {SOURCES.get(source.partition(':')[0], 'see its own documentation')}", figures
-    )
+    origin = SOURCES.get(source.partition(":")[0], "see its own documentation")
+    return Card(data["name"], f"{source}: {origin}", figures)
 
 
 def _made_with(job: JobFolder) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""All that a folder of runs says, job by job; what cannot be read is named and left out instead of ending the report."""
+"""All that a folder of runs says, job by job; what cannot be read is named and left out, and ends nothing."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

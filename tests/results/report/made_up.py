@@ -39,11 +39,11 @@ def write_job(
     """One job, whose seeds rise towards about `level`."""
     folder.mkdir(parents=True)
     step = 5000
-    job = {"id": folder.name, "algorithm": system, "task": task, "source": "builtin", "physics": "d4rl-v2"}
+    job: dict[str, object] = {"id": folder.name, "algorithm": system, "task": task, "source": "builtin", "physics": "d4rl-v2"}
     job |= {"seeds": list(seeds), "steps": step * evaluations, "evaluate_every": step, "episodes": 10}
     job |= {"precision": "default", "config": {"batch_size": 256}, "algorithm_version": 1}
-    dataset = {"name": task, "source": "builtin", "physics": "d4rl-v2", "fingerprint": f"sha256:{task}", "rows": 10**6}
-    environment = {
+    dataset: dict[str, object] = {"name": task, "source": "builtin", "physics": "d4rl-v2", "fingerprint": f"sha256:{task}", "rows": 10**6}
+    environment: dict[str, object] = {
         "versions": {"python": "3.11.7", "jax": "0.10.2"},
         "device": "NVIDIA H200",
         "platform": "gpu",
@@ -75,7 +75,7 @@ def write_job(
 def _curves(seeds: int, evaluations: int, level: float) -> np.ndarray[Any, np.dtype[np.float64]]:
     generator = np.random.default_rng(int(level * 10))
     rise = 1 - np.exp(-np.arange(evaluations) / (evaluations / 6))
-    noise = generator.normal(0, 3, (seeds, evaluations)) + generator.normal(0, 4, (seeds, 1))
+    noise = generator.normal(0, 3, (seeds, evaluations)) + generator.normal(0, 2, (seeds, 1))
     return level * rise + noise
 
 
