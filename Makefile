@@ -50,7 +50,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --
 
 lock: $(DEV) ## Choose the newest allowed versions anew and write them to requirements/
 	$(PIP) install uv
-	$(COMPILE) --upgrade --output-file requirements/lock.txt
+	$(COMPILE) --upgrade --extra report --output-file requirements/lock.txt
 	$(COMPILE) --upgrade --extra dev --constraint requirements/lock.txt --output-file requirements/lock-dev.txt
 	$(COMPILE) --upgrade --extra docs --constraint requirements/lock-dev.txt --output-file requirements/lock-docs.txt
 

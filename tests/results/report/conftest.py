@@ -24,7 +24,11 @@ FLAGS = (
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three systems on three tasks with four seeds; a fourth has diverged seeds on one task alone."""
     out = write_sweep(
-        tmp_path_factory.mktemp("results"), ("bc", "combo", "mopo"), ("hopper-medium", "hopper-medium-replay", "walker2d-random"), 4, 20
+        tmp_path_factory.mktemp("results"),
+        ("bc", "combo", "mopo"),
+        ("hopper-medium", "hopper-medium-replay", "walker2d-random"),
+        4,
+        20,
     )
     lost = write_job(out / "rambo-lost", "rambo", "hopper-medium", range(2), 20, 20.0)
     (lost / "diverged.json").write_text('[{"seed": 1, "step": 50000, "quantity": "critic_loss", "value": "inf"}]')
@@ -58,8 +62,9 @@ def said() -> list[str]:
 @pytest.fixture
 def page(browser: "Browser", report: Path, said: list[str]) -> Iterator["Page"]:
     """The report, opened in a window of 1280 pixels."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True, reduced_motion="reduce")
     page = context.new_page()
+    page.set_default_timeout(60_000)
     page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(report.as_uri())

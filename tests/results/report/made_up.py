@@ -39,10 +39,22 @@ def write_job(
     """One job, whose seeds rise towards about `level`."""
     folder.mkdir(parents=True)
     step = 5000
-    job: dict[str, object] = {"id": folder.name, "algorithm": system, "task": task, "source": "builtin", "physics": "d4rl-v2"}
+    job: dict[str, object] = {
+        "id": folder.name,
+        "algorithm": system,
+        "task": task,
+        "source": "builtin",
+        "physics": "d4rl-v2",
+    }
     job |= {"seeds": list(seeds), "steps": step * evaluations, "evaluate_every": step, "episodes": 10}
     job |= {"precision": "default", "config": {"batch_size": 256}, "algorithm_version": 1}
-    dataset: dict[str, object] = {"name": task, "source": "builtin", "physics": "d4rl-v2", "fingerprint": f"sha256:{task}", "rows": 10**6}
+    dataset: dict[str, object] = {
+        "name": task,
+        "source": "builtin",
+        "physics": "d4rl-v2",
+        "fingerprint": f"sha256:{task}",
+        "rows": 10**6,
+    }
     environment: dict[str, object] = {
         "versions": {"python": "3.11.7", "jax": "0.10.2"},
         "device": "NVIDIA H200",
