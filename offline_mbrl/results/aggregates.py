@@ -47,18 +47,16 @@ def aggregate(groups: Sequence[Group]) -> list[Aggregate]:
 
 
 def shared_columns(groups: Sequence[Group]) -> list[Column]:
-    """The columns where every row has a seed that counts, in the benchmark's order."""
+    """The columns where every row that has a seed that counts anywhere has one, in the benchmark's order."""
     scored = as_cells(groups)
-    rows = {group.row for group in groups}
-    columns = {column for _, column in scored}
+    rows, columns = {row for row, _ in scored}, {column for _, column in scored}
     return sorted((one for one in columns if all((row, one) in scored for row in rows)), key=column_order)
 
 
 def scores_by_row(groups: Sequence[Group]) -> dict[Row, list[Floats]]:
-    """The final scores [n_seeds] of each row, for each of `shared_columns`."""
+    """The final scores [n_seeds] of each row that has any, for each of `shared_columns`."""
     scored, columns = as_cells(groups), shared_columns(groups)
-    rows = dict.fromkeys(group.row for group in groups)
-    return {row: [scored[row, column].final_scores for column in columns] for row in rows}
+    return {row: [scored[row, column].final_scores for column in columns] for row, _ in scored}
 
 
 def mean_ranks(groups: Sequence[Group]) -> dict[Row, float]:
@@ -71,15 +69,17 @@ def mean_ranks(groups: Sequence[Group]) -> dict[Row, float]:
 def best(groups: Sequence[Group]) -> set[tuple[Row, Column]]:
     """In each column the highest mean and those whose Welch interval of the difference from it holds 0.
 
-    None in a column where that tells no row apart, or where the highest is of a single seed.
+    None in a column where that tells no row apart, or where the highest is of a single seed; a single seed is never
+    among them.
     """
     found: set[tuple[Row, Column]] = set()
     for column in {group.column for group in groups}:
         rivals = [group for group in groups if group.column == column and group.counted]
         top = max(rivals, key=lambda group: group.final_scores.mean(), default=None)
         if top is not None and len(top.counted) > 1:
-            equals = [group for group in rivals if group is top or not _is_worse(group, top)]
-            found |= {(group.row, column) for group in equals if len(equals) < len(rivals)}
+            several = [group for group in rivals if len(group.counted) > 1]
+            equals = [group for group in several if group is top or not _is_worse(group, top)]
+            found |= {(group.row, column) for group in equals if len(equals) < len(several)}
     return found
 
 
@@ -94,7 +94,7 @@ def aggregate_curves(
     """Of each row the gradient steps [n] that all its seeds on `shared_columns` share, and the statistic there."""
     scored, columns = as_cells(groups), shared_columns(groups)
     curves: dict[Row, tuple[NDArray[np.int64], Band]] = {}
-    for row in dict.fromkeys(group.row for group in groups) if columns else ():
+    for row in {row: None for row, _ in scored} if columns else ():
         own = [scored[row, column] for column in columns]
         steps = sorted(set.intersection(*(set(shared_steps(group.counted)) for group in own)))
         curves[row] = (
@@ -126,6 +126,6 @@ def _held(curve: Curve, steps: Sequence[int]) -> Floats:
 
 
 def _is_worse(group: Group, top: Group) -> bool:
-    """Whether the interval of `group` minus `top` lies below 0; a single seed has none and is not called as good."""
+    """Whether the interval of `group` minus `top` lies below 0; seeds that are all alike have none, and need none."""
     gap = difference(group.final_scores, top.final_scores, paired=False)
     return gap.value < 0 if gap.high is None else gap.high < 0

@@ -137,7 +137,7 @@ def _conclusion(found: Comparison) -> str:
     over = f"over {len(found.tasks)} task{'s' * (len(found.tasks) > 1)}"
     chance = with_interval(found.improvement, HUNDREDTHS)
     if found.improvement.low is None:
-        return f"{ours} improves on {theirs} with probability {chance} {over}; these seeds allow no interval."
+        return f"The probability that {ours} improves on {theirs} is {chance} {over}; these seeds allow no interval."
     if not excludes(found.improvement, 0.5):
         return f"{ours} and {theirs} cannot be told apart {over}: {ours} improves with probability {chance}."
     if found.improvement.value > 0.5:

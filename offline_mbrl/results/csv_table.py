@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from offline_mbrl.results.aggregates import Aggregate, aggregate, best
+from offline_mbrl.results.aggregates import Aggregate, aggregate, best, shared_columns
 from offline_mbrl.results.captions import used_evaluations
 from offline_mbrl.results.groups import Group, Row, unique_columns
 from offline_mbrl.results.intervals import t_interval
@@ -41,7 +41,7 @@ def as_csv(groups: Sequence[Group], published: Path | None = None) -> str:
         record = _cell_record(group, (group.row, group.column) in outstanding)
         own = theirs.get((group.row[0], group.column.task), [])
         writer.writerows([{**record, **one} for one in own] or [record])
-    if len(unique_columns(groups)) > 1:
+    if len(shared_columns(groups)) > 1:
         writer.writerows(map(_aggregate_record, aggregate(groups)))
     return output.getvalue()
 

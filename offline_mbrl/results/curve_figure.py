@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import ceil
-from textwrap import fill
 from typing import Literal
 
 import numpy as np
@@ -13,11 +12,11 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from offline_mbrl.results.aggregates import scores_at, shared_steps
-from offline_mbrl.results.figure_style import SCREEN, Looks, Size, looks, tidy
+from offline_mbrl.results.figure_style import SCREEN, Looks, Size, add_caption, add_legend, looks, tidy
 from offline_mbrl.results.groups import Group, column_labels, row_label, unique_columns
 from offline_mbrl.results.intervals import t_band
 from offline_mbrl.results.query import Column, Curve, DataSummary
-from offline_mbrl.results.statistics import Band, estimate_curve
+from offline_mbrl.results.statistics import FEWEST_SEEDS, Band, estimate_curve
 
 Center = Literal["mean", "iqm"]
 Spread = Literal["interval", "seeds"]
@@ -25,7 +24,7 @@ Spread = Literal["interval", "seeds"]
 PANEL_LEGEND = 6
 """Most lines of a figure whose panels have legends of their own; with more, one legend stands beside the panels."""
 CENTERS = {"mean": "mean", "iqm": "interquartile mean"}
-INTERVALS = {"mean": "t-interval (none for one seed)", "iqm": "bootstrap interval (none below 9 seeds)"}
+INTERVALS = {"mean": "t-interval, of 2 seeds", "iqm": "bootstrap interval, of fewer than 9 seeds"}
 
 
 def draw_curves(
@@ -38,9 +37,8 @@ def draw_curves(
     draw = partial(_draw_line, styles=styles, center=center, band=band)
     for panel, (column, label) in zip(panels, column_labels(columns).items(), strict=True):
         _draw_panel(panel, label, [group for group in groups if group.column == column], columns[column], draw)
-    _add_legends(figure, panels, size, shared=len(styles) > PANEL_LEGEND or size.shared_legend)
-    width = int(figure.get_figwidth() * 120 / size.small)
-    figure.supxlabel(fill(_caption(columns, center, band), width), fontsize=size.small, color="0.3")
+    _add_legends(figure, panels, size, shared=len(styles) > PANEL_LEGEND or size.paper)
+    add_caption(figure, _caption(columns, center, band), size)
     return figure
 
 
@@ -51,7 +49,9 @@ def line_and_band(
     steps = shared_steps(curves)
     scores = scores_at(curves, steps)
     about = t_band(scores) if center == "mean" else estimate_curve([scores])
-    ends = (about.low, about.high) if band == "interval" else (scores.min(axis=0), scores.max(axis=0))
+    # A t-interval of two seeds is thirteen standard errors on either side and would hide all else.
+    has_interval = band == "interval" and about.low is not None and len(curves) >= FEWEST_SEEDS
+    ends = (about.low, about.high) if has_interval else (scores.min(axis=0), scores.max(axis=0))
     return np.array(steps, np.int64), Band(about.value, *ends), (float(scores.min()), float(scores.max()))
 
 
@@ -72,7 +72,7 @@ def _draw_panel(
     if dataset.score_mean is not None:
         panel.axhline(dataset.score_mean, color="0.4", linestyle=(0, (4, 3)), linewidth=1, label="data average")
         extremes.append(dataset.score_mean)
-    if extremes:  # a t-interval of two seeds may be taller than all else, so bands do not set the scale
+    if extremes:  # a t-interval of few seeds may be taller than all else, so bands do not set the scale
         margin = 0.06 * (max(extremes) - min(extremes) or 1.0)
         panel.set_ylim(min(extremes) - margin, max(extremes) + margin)
     panel.set(title=title, xlabel="gradient steps", ylabel="normalized score")
@@ -96,14 +96,9 @@ def _draw_line(panel: Axes, group: Group, styles: Looks, center: Center, band: S
 
 
 def _add_legends(figure: Figure, panels: Sequence[Axes], size: Size, shared: bool) -> None:
-    """A legend in each panel, or one beside them with every label that any of them has."""
+    """A legend in each panel, or one beside them."""
     if shared:
-        entries = [zip(*panel.get_legend_handles_labels(), strict=True) for panel in panels]
-        lines = {label: line for entry in entries for line, label in entry}
-        legend = figure.legend(lines.values(), lines.keys(), loc=size.legend, ncols=size.legend_columns)
-        legend.set_frame_on(False)
-        for text in legend.get_texts():
-            text.set_fontsize(size.small)
+        add_legend(figure, panels, size)
         return
     for panel in panels:
         panel.legend(frameon=False, fontsize=size.small)
@@ -111,7 +106,7 @@ def _add_legends(figure: Figure, panels: Sequence[Axes], size: Size, shared: boo
 
 def _caption(columns: Iterable[Column], center: Center, band: Spread) -> str:
     origins = dict.fromkeys(f"{column.source} data, {column.physics} physics" for column in columns)
-    around = f"95 % {INTERVALS[center]}" if band == "interval" else "lowest to highest seed"
+    around = (f"95 % {INTERVALS[center]} " if band == "interval" else "") + "lowest to highest seed"
     return (
         f"{'; '.join(origins)}. Line: {CENTERS[center]} over seeds; band: {around}; "
         "each point: mean over the episodes of one evaluation of the deterministic policy."

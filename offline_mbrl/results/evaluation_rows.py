@@ -68,7 +68,7 @@ def to_rows(curve: Curve) -> Iterator[dict[str, object]]:
         "data_physics": curve.dataset.physics,
         "data_score": curve.dataset.score_mean,
         "data_score_std": curve.dataset.score_std,
-        "settings": json.dumps(own, sort_keys=True),
+        "settings": json.dumps(own),
         **{name: curve.settings[name] for name in PROTOCOL},
         "device": device,
         "package_version": package,

@@ -168,8 +168,10 @@ def _telling(curves: Iterable[Curve], algorithm: str, pool: bool) -> list[str]:
     """Names of what has more than one value within some column; what varies by task alone does not tell."""
     own = [curve for curve in curves if curve.algorithm == algorithm]
     facts = [(curve.column, {**curve.settings, **curve.provenance}) for curve in own]
-    skipped = set(made_with(own[0])) if pool else set()
-    names = [name for name in dict.fromkeys(name for _, known in facts for name in known) if name not in skipped]
+    names = dict.fromkeys(
+        name for known in (*(c.settings for c in own), *(c.provenance for c in own)) for name in known
+    )
+    names = {name: None for name in names if not (pool and name in made_with(own[0]))}
     seen: dict[tuple[Column, str], set[object]] = {}
     for column, known in facts:
         for name in names:

@@ -92,33 +92,45 @@ def _write_csv(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
 def _to_parquet(path: Path) -> Path:
     written = path.with_suffix(".parquet")
     with duckdb.connect() as connection:
-        connection.read_csv(str(path), **_csv_options()).write_parquet(str(written), compression="zstd")
+        table = connection.read_csv(
+            str(path), header=True, dtype=_types(), quotechar='"', escapechar='"', delimiter=","
+        )
+        table.write_parquet(str(written), compression="zstd")
     return written
 
 
-def _read_table(path: Path) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Names of the columns, and the rows. What is read is a copy, for DuckDB takes signs in a name for patterns."""
+def _read_table(path: Path) -> tuple[list[str], list[Sequence[Any]]]:
+    """Names of the columns, and the rows."""
     ending = _ending(path)
+    try:
+        return _read_csv(path) if ending == ".csv" else _read_parquet(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    except (duckdb.Error, UnicodeError, csv.Error) as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[Sequence[Any]]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        names, *rows = [*csv.reader(file, strict=True)] or [[]]
+    if any(len(row) != len(names) for row in rows):
+        raise csv.Error("its rows have not as many values as its head")
+    return names, [[value or None for value in row] for row in rows]
+
+
+def _read_parquet(path: Path) -> tuple[list[str], list[Sequence[Any]]]:
+    """What is read is a copy, for DuckDB takes signs in a name for patterns."""
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
-        copy = Path(folder) / f"scores{ending}"
-        try:
-            shutil.copyfile(path, copy)
-            if ending == ".parquet":
-                found = connection.read_parquet(str(copy))
-            else:
-                found = connection.read_csv(str(copy), **_csv_options())
-            return found.columns, found.fetchall()
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-        except duckdb.Error as error:
-            raise _unreadable(path, error) from error
+        copy = Path(folder) / "scores.parquet"
+        shutil.copyfile(path, copy)
+        found = connection.read_parquet(str(copy))
+        return list(found.columns), list(found.fetchall())
 
 
-def _csv_options() -> dict[str, Any]:
-    """How DuckDB is to read the CSV: nothing guessed."""
+def _types() -> dict[str, str]:
+    """The SQL type of each column."""
     properties = Evaluation.model_json_schema()["properties"]
-    types = {name: _sql_type(properties[name]) for name in FIELDS}
-    return {"header": True, "dtype": types, "delimiter": ",", "quotechar": '"', "escapechar": '"'}
+    return {name: _sql_type(properties[name]) for name in FIELDS}
 
 
 def _sql_type(entry: Mapping[str, Any]) -> str:

@@ -88,30 +88,27 @@ def lay_out(groups: Sequence[Group], style: Style) -> Table:
         for row in dict.fromkeys(group.row for group in groups)
     ]
     caption = describe_cells(groups, columns, labels)
+    if len(columns) > 1 and len(shared_columns(groups)) < 2:
+        caption += " No aggregates: fewer than two tasks have seeds of every row; choose rows or tasks with --only."
     if outstanding:
         caption += " Bold: the highest mean of a column and those that Welch's 95 % interval does not tell from it."
     return Table(["algorithm", *labels.values()], [data_line, *lines], caption)
 
 
 def lay_out_aggregates(groups: Sequence[Group], style: Style) -> list[Table]:
-    """The block of aggregates, or none where there is one task alone, whose cells say it all."""
-    columns = unique_columns(groups)
-    if len(columns) < 2:
+    """The block of aggregates, or none where fewer than two tasks have seeds of every row."""
+    if len(shared_columns(groups)) < 2:
         return []
-    found = aggregate(groups)
     names = list(STATISTICS)
     lines = [
         [row_label(one.row), *(with_interval(one.estimates[name], style) for name in names), plain(one.rank, style)]
-        for one in found
+        for one in aggregate(groups)
     ]
-    head = ["over tasks", *names, "mean rank"]
-    return [Table(head, lines, _describe_aggregates(groups, found != []))]
+    return [Table(["over tasks", *names, "mean rank"], lines, _describe_aggregates(groups))]
 
 
-def _describe_aggregates(groups: Sequence[Group], found: bool) -> str:
+def _describe_aggregates(groups: Sequence[Group]) -> str:
     shared, labels = shared_columns(groups), column_labels(unique_columns(groups))
-    if not found:
-        return "No aggregates: no task has seeds of every row; choose rows or tasks with --only."
     left_out = [label for column, label in labels.items() if column not in shared]
     missing = f" (without {', '.join(left_out)}, where some row has none)" if left_out else ""
     return (
