@@ -1,11 +1,9 @@
 """`report` and `status`: what a folder of runs says, as a page and in the terminal."""
 
 from pathlib import Path
-from typing import Annotated
-
-from tyro.conf import Positional, arg
 
 from offline_mbrl.cli.commands import Commands
+from offline_mbrl.cli.results import RESULTS, Runs
 
 
 def register(app: Commands) -> None:
@@ -15,7 +13,7 @@ def register(app: Commands) -> None:
 
 
 def report(
-    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUNS...")],
+    runs: Runs = RESULTS,
     out: Path = Path("report.html"),
     published: str = "builtin",
     title: str | None = None,
@@ -29,7 +27,7 @@ def report(
       offline-mbrl report results --published none --title "Penalties compared"
 
     Args:
-      runs: folders that hold runs, at any depth.
+      runs: folders that hold runs, at any depth; results when absent.
       out: the HTML file to write.
       published: other people's scores to show differences from: `builtin`, `none` or a CSV file.
       title: of the page; the first folder's name when absent.
@@ -42,7 +40,7 @@ def report(
 
 
 def status(
-    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUNS...")],
+    runs: Runs = RESULTS,
     suite: Path | None = None,
     watch: bool = False,
 ) -> None:
@@ -54,7 +52,7 @@ def status(
       offline-mbrl status results/bench --suite experiments/bench.toml --watch
 
     Args:
-      runs: folders that hold runs, at any depth.
+      runs: folders that hold runs, at any depth; results when absent.
       suite: the sweep's TOML file; its jobs that have not begun are listed too.
       watch: stay, and show what changes, until every job is done; Ctrl-C ends it.
     """

@@ -9,6 +9,7 @@
   const hidden = new Set();
   const charts = new Map(); // element -> a function that gives its traces and layout
   const drawn = new Set();
+  const STEPS = { tickformat: "~s", nticks: 6, rangemode: "tozero", showgrid: false, ticks: "outside", showline: true };
   let printing = false;
   let smoothing = 1;
 
@@ -44,7 +45,7 @@
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, xaxis, yaxis,
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink },
-      margin: { l: 44, r: 14, t: 8, b: 40 }, separators: ".,",
+      margin: { l: 44, r: 24, t: 8, b: 40 }, separators: ".,",
       hoverlabel: { bgcolor: card, bordercolor: control, font: { color: ink, size: 12 }, namelength: 40 }, ...more,
     };
   }
@@ -58,7 +59,7 @@
   function draw(chart) {
     const { traces, layout } = charts.get(chart)();
     drawn.add(chart);
-    const size = printing ? { width: chart.closest(".wide, .scroll") ? 680 : 330 } : {};
+    const size = printing ? { width: chart.closest(".wide, .scroll") ? 680 : 330, height: chart.clientHeight } : {};
     plotly().react(chart, traces, { ...layout, ...size, autosize: !printing }, { displayModeBar: false, responsive: true });
     chart.dataset.drawn = "yes";
   }
@@ -132,7 +133,7 @@
     return {
       traces,
       layout: layout(
-        axis("gradient steps", { tickformat: "~s", nticks: 6, showgrid: false, ticks: "outside", showline: true }),
+        axis("gradient steps", STEPS),
         axis("normalized score", { nticks: 6 }),
         { hovermode: curves.length > 6 ? "closest" : "x unified" },
       ),
@@ -250,6 +251,7 @@
   }
 
   if (found) {
+    byId("aggregate-panels").classList.toggle("small", Math.max(...found.rows.map((place) => data.rows[place].length)) < 18);
     for (const statistic of found.statistics) {
       const title = statistic.name[0].toUpperCase() + statistic.name.slice(1);
       const place = panel(byId("aggregate-panels"), `${title}${statistic.lower ? " (lower is better)" : ""}`, `${statistic.name} of each system with its interval`, () => estimateChart(statistic));
@@ -287,7 +289,7 @@
       line: { color: colors().lines[number % colors().lines.length], width: 1.6, dash: data.colors.dashes[names.indexOf(name) % 4] },
       hovertemplate: `%{y:.4~g}<extra>${name}, seed ${seed.seed}</extra>`,
     })));
-    return { traces, layout: layout(axis("gradient steps", { tickformat: "~s", nticks: 6, showgrid: false, ticks: "outside", showline: true }), axis(names.length > 1 ? "" : names[0], { nticks: 6, tickformat: "~g" }), { hovermode: "closest" }) };
+    return { traces, layout: layout(axis("gradient steps", STEPS), axis(names.length > 1 ? "" : names[0], { nticks: 6, tickformat: "~g" }), { hovermode: "closest" }) };
   }
 
   function showRun() {
