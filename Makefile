@@ -14,8 +14,9 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-bench: $(READY) ## Train BC and MOPO on hopper; write the table and the curves to results/bench
+bench: $(READY) ## Train BC and MOPO on hopper; write the table, the curves and the report to results/bench
 	$(BIN)/offline-mbrl sweep experiments/bench.toml --out results/bench
+	$(BIN)/offline-mbrl report results/bench --out results/bench/report.html
 
 # The medium tests of a file share a process, and so what one of them compiled.
 test: $(DEV) ## All tests but the slow ones, the fastest first
@@ -50,7 +51,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --
 
 lock: $(DEV) ## Choose the newest allowed versions anew and write them to requirements/
 	$(PIP) install uv
-	$(COMPILE) --upgrade --output-file requirements/lock.txt
+	$(COMPILE) --upgrade --extra report --output-file requirements/lock.txt
 	$(COMPILE) --upgrade --extra dev --constraint requirements/lock.txt --output-file requirements/lock-dev.txt
 	$(COMPILE) --upgrade --extra docs --constraint requirements/lock-dev.txt --output-file requirements/lock-docs.txt
 

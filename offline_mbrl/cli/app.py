@@ -14,6 +14,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from offline_mbrl.cli.commands import Commands
 from offline_mbrl.cli.data import app as data_app
 from offline_mbrl.cli.ranges import SEEDS, SIDE_BY_SIDE, in_range
+from offline_mbrl.cli.report import register as register_reports
 from offline_mbrl.cli.results import register
 from offline_mbrl.errors import UserError
 from offline_mbrl.failures import guarded
@@ -230,6 +231,7 @@ def evaluate(
 
 
 register(app)
+register_reports(app)
 
 
 @app.command

@@ -1,0 +1,50 @@
+"""Numbers as the page prints them, and as its script gets them: no more digits than they are worth."""
+
+from collections.abc import Iterable
+from math import isfinite
+
+from offline_mbrl.results.numbers import Style, plain
+
+MISSING = "–"
+
+
+def score(value: float | None) -> str:
+    """A normalized score: "44.1"."""
+    return MISSING if value is None or not isfinite(value) else plain(value, Style(1)).replace("-", "−")
+
+
+def count(value: float | None) -> str:
+    """A whole number with its thousands apart."""
+    return MISSING if value is None else f"{value:,.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """As 45 s, 12 min, 3 h 20 min; the sign for missing where it is not known."""
+    if seconds is None or not isfinite(seconds):
+        return MISSING
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours:,} h {minutes:02d} min" if hours else f"{minutes} min"
+
+
+def plural(number: int, word: str) -> str:
+    """As 1 seed, 4 seeds."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def rounded(values: Iterable[float | None], digits: int = 3) -> list[float | None]:
+    """Numbers to `digits` significant digits; None for what is no finite number, which JSON has no word for."""
+    return [None if value is None or not isfinite(value) else float(f"{value:.{digits}g}") for value in values]
+
+
+def places(values: Iterable[float], digits: int = 2) -> list[float | None]:
+    """Numbers to `digits` decimal places; None for what is no finite number."""
+    return [round(float(value), digits) if isfinite(value) else None for value in values]
+
+
+def thinned(length: int, limit: int) -> list[int]:
+    """At most `limit` places of [0, length), evenly spread, with the first and the last."""
+    if length <= limit:
+        return list(range(length))
+    return [round(place * (length - 1) / (limit - 1)) for place in range(limit)]
