@@ -158,7 +158,9 @@ def update_work(setup: Setup, case: Case) -> Work:
     algorithm = case.small
 
     def scan(steps: int, state: State, data: Data, key: Key) -> tuple[State, Metrics]:
-        step = lambda state, key: algorithm.update(state, algorithm.sample(state, data, key), key)  # noqa: E731
+        def step(state: State, key: Key) -> tuple[State, Metrics]:
+            return algorithm.update(state, algorithm.sample(state, data, key), key)
+
         return jax.lax.scan(step, state, jax.random.split(key, steps // algorithm.steps_per_update))
 
     return make_work(setup, case, scan)

@@ -27,10 +27,10 @@ from offline_mbrl.algorithms.systems import mopo
 from offline_mbrl.algorithms.systems.mopo import MOPOConfig
 from offline_mbrl.dynamics.config import EnsembleConfig
 from offline_mbrl.machine import available_cores, versions
+from offline_mbrl.precision import Precision
 from offline_mbrl.pretraining.fit import compile_fit
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.tasks import Task, get_task
-from offline_mbrl.training.job import Precision
 from offline_mbrl.training.loop import advance_seed, compile_program
 from offline_mbrl.types import Key, Transition
 
@@ -86,7 +86,10 @@ def step_on(states: dict[str, Any], name: str, program: Callable[..., Any], args
 
 def bare_updates(algorithm: Algorithm, updates: int, state: Any, batch: Transition, key: Key) -> tuple[Any, None]:
     """Nothing but gradient steps: one batch, no sampling, no metrics kept."""
-    step = lambda state, key: (algorithm.update(state, batch, key)[0], None)  # noqa: E731
+
+    def step(state: Any, key: Key) -> tuple[Any, None]:
+        return algorithm.update(state, batch, key)[0], None
+
     return jax.lax.scan(step, state, jax.random.split(key, updates))
 
 

@@ -18,8 +18,8 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 TIERS = ("medium", "slow")
 
-# Whoever runs the tests may ignore signals, as nohup and a shell's background do, and children inherit that: the tests of
-# signals would wait forever.
+# Whoever runs the tests may ignore signals, as nohup and a shell's background do, and children inherit that: the tests
+# of signals would wait forever.
 for _number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-GROUND = ("types", "config", "errors", "failures", "keys", "tasks", "progress", "machine", "stopping")
+GROUND = ("types", "config", "errors", "failures", "keys", "tasks", "progress", "machine", "precision", "stopping")
 """Modules at the top of the package that stand below every room."""
 
 ORDER = (

@@ -1,6 +1,7 @@
 """The list of the systems; ours are read from the text of their modules, since to import them takes a second."""
 
 import ast
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -36,12 +37,14 @@ def summarize(name: str) -> Summary:
 def _read(name: str) -> Summary | None:
     """From the text of the module; None where its DEFINITION is not written as one call with plain texts."""
     spec = find_spec(f"{systems.__name__}.{name}")
-    for node in ast.parse(Path(str(spec and spec.origin)).read_text(encoding="utf-8")).body:
+    source = Path(str(spec and spec.origin)).read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
         match node:
             case ast.Assign(targets=[ast.Name(id="DEFINITION")], value=ast.Call(args=[], keywords=given)):
                 texts = {entry.arg: entry.value.value for entry in given if isinstance(entry.value, ast.Constant)}
                 if texts.keys() >= {"title", "paper", "equation"}:
-                    kind = _kind(any(entry.arg == "pretraining" for entry in given))
+                    fits = any(entry.arg == "pretraining" for entry in given)  # of a model, or only of a policy
+                    kind = _kind(fits and re.search(r"\bdynamics\b", source) is not None)
                     return Summary(name, kind, str(texts["title"]), str(texts["paper"]), str(texts["equation"]))
     return None
 

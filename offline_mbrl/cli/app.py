@@ -14,15 +14,16 @@ from tyro.conf import Positional, UseAppendAction, arg
 from offline_mbrl.cli.commands import Commands
 from offline_mbrl.cli.data import app as data_app
 from offline_mbrl.cli.ranges import SEEDS, SIDE_BY_SIDE, in_range
+from offline_mbrl.cli.results import register
 from offline_mbrl.errors import UserError
 from offline_mbrl.failures import guarded
+from offline_mbrl.precision import Precision
 from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
 
 app = Commands()
 app.group("data", data_app)
 
 Device = Literal["auto", "cpu", "gpu", "tpu"]
-Precision = Literal["default", "high", "highest"]
 
 
 @app.command
@@ -228,45 +229,7 @@ def evaluate(
     print(reevaluate(run, episodes, physics, seed, Paths(data_dir, cache_dir)))
 
 
-@app.command
-def table(
-    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUNS...")],
-    format: Literal["md", "csv", "latex"] = "md",
-    published: Path | None = None,
-) -> None:
-    """Print the normalized-score table of all runs below some folders.
-
-    For example:
-
-      offline-mbrl table results/bench
-      offline-mbrl table results --format latex > scores.tex
-      offline-mbrl table results --published benchmarks/published_scores.csv
-
-    Args:
-      runs: folders that hold runs, at any depth.
-      format: Markdown, CSV (one line per cell, full precision, intervals) or LaTeX.
-      published: a CSV of other people's scores, shown as a block of their own; CSV leaves it out.
-    """
-    from offline_mbrl.results.tables import table as make_table
-
-    print(make_table(list(runs), format, published))
-
-
-@app.command
-def plot(runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUNS...")], out: Path = Path("curves.png")) -> None:
-    """Draw the learning curves of all runs below some folders.
-
-    For example:
-
-      offline-mbrl plot results/bench --out curves.png
-
-    Args:
-      runs: folders that hold runs, at any depth.
-      out: the PNG to write.
-    """
-    from offline_mbrl.results.plots import learning_curves
-
-    print(learning_curves(list(runs), out))
+register(app)
 
 
 @app.command

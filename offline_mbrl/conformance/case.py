@@ -24,9 +24,6 @@ PERIODS = 4
 
 LONGEST_PERIOD = 20
 
-SEEDS = (0, 1)
-"""Trained together."""
-
 Metrics = dict[str, np.ndarray]
 """Metrics [seeds] of one period, on the host."""
 

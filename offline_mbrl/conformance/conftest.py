@@ -9,7 +9,8 @@ import pytest
 
 from offline_mbrl.algorithms.algorithm import Definition
 from offline_mbrl.algorithms.registry import definitions, get_definition, register
-from offline_mbrl.conformance.case import SEEDS, Case, Trained, make_case, train
+from offline_mbrl.conformance.case import Case, Trained, make_case, train
+from offline_mbrl.conformance.data import SEEDS
 from offline_mbrl.conformance.small import Settings
 from offline_mbrl.conformance.traces import Traces, trace
 from offline_mbrl.errors import UserError

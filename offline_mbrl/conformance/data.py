@@ -7,6 +7,9 @@ from offline_mbrl.types import Array, Data, Problem, Transition
 
 ROWS, EPISODE = 96, 8
 
+SEEDS = (0, 1)
+"""Trained together."""
+
 
 def too_far(obs: Array) -> Array:
     """Ends where a component leaves [-4, 4], which some imagined steps do: [..., d] -> [...] bool."""

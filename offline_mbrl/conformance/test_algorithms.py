@@ -1,6 +1,6 @@
 """What the functions of every system must do: shapes, purity, one compilation, seeds, restoring.
 
-The system is small and its dynamics model untrained: what is computed is judged elsewhere, how it is computed here.
+The system is small and its dynamics model barely trained: what is computed is judged elsewhere, here how.
 """
 
 import math
@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from offline_mbrl.conformance.case import SEEDS, Case, Trained, train
-from offline_mbrl.conformance.data import PROBLEM
+from offline_mbrl.conformance.case import Case, Trained, train
+from offline_mbrl.conformance.data import PROBLEM, SEEDS
 from offline_mbrl.conformance.traces import Traces
 from offline_mbrl.storage.checkpoint import Checkpoints
 
@@ -66,6 +66,16 @@ def test_actions_lie_in_the_box_and_deterministic_ones_repeat(case: Case, togeth
         assert actions.shape == (len(SEEDS), 5, PROBLEM.action_dim)
         assert np.abs(actions).max() <= 1  # and so finite
         np.testing.assert_array_equal(actions, act(state, obs))
+
+
+def test_a_concluded_state_acts_as_before(case: Case, together: Trained) -> None:
+    """What a finished run keeps is no more than the state, and acts bit for bit as the state did."""
+    kept = case.program.conclude(together.state)
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(kept)) <= sum(x.nbytes for x in jax.tree.leaves(together.state))
+    obs = jnp.asarray(np.random.default_rng(2).normal(size=(len(SEEDS), 5, PROBLEM.obs_dim)), jnp.float32)
+    for act in (case.program.act, *case.program.variants.values()):
+        before, after = act(case.program.deploy(together.state), obs), act(case.program.deploy(kept), obs)
+        np.testing.assert_array_equal(before, after)
 
 
 def test_compiles_once_for_all_periods(case: Case, together: Trained) -> None:

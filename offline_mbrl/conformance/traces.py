@@ -25,7 +25,7 @@ class Traces(NamedTuple):
 def trace(case: Case) -> Traces:
     """Traces `init`, `sample`, `update`, `refresh`, `deploy` and every way of acting."""
     algorithm, key = case.algorithm, jax.random.key(0)
-    models = jax.eval_shape(lambda: jax.tree.map(lambda leaf: leaf[0], case.models(0)))
+    models = jax.tree.map(lambda leaf: leaf[0], case.models(0))
     state = jax.eval_shape(lambda models: algorithm.init(key, DATA, models), models)
 
     def step(state: Any) -> Any:

@@ -12,8 +12,10 @@ from offline_mbrl.algorithms.presets import applicable, flattened
 from offline_mbrl.algorithms.registry import canonical, definitions, get_definition
 from offline_mbrl.config import Config, describe_first
 from offline_mbrl.errors import UserError
+from offline_mbrl.precision import Precision
+from offline_mbrl.results.published import BUILTIN, SHIPPED
 from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
-from offline_mbrl.training.job import Job, Precision, make_job
+from offline_mbrl.training.job import Job, make_job
 
 
 class Run(Config):
@@ -48,7 +50,9 @@ class Suite(Config):
     precision: Precision = "default"
     set: dict[str, Any] = Field(default_factory=dict, description="hyper-parameters for all runs that have them")
     parallel: int = Field(1, ge=1, description="jobs at once where --parallel does not say, if there are the cores")
-    published: Path | None = Field(None, description="CSV of published scores to show beside, relative to this file")
+    published: Path | None = Field(
+        None, description="published scores to show beside: builtin, or a CSV, relative to this file"
+    )
     run: tuple[Run, ...] = Field(min_length=1)
 
 
@@ -62,7 +66,7 @@ def read_suite(path: Path) -> Suite:
         raise UserError(f"{path} is not valid TOML: {error}") from error
     except ValidationError as error:
         raise UserError(describe_first(error, str(path))) from None
-    published = suite.published and path.parent / suite.published
+    published = suite.published and (SHIPPED if str(suite.published) == BUILTIN else path.parent / suite.published)
     if published and not published.is_file():
         raise UserError(
             f"{path} names published scores at {published}, where no file is; correct or remove 'published'"

@@ -31,7 +31,10 @@ def orthogonal(scale: float, iterations: int = 60) -> nn.initializers.Initialize
         rows, columns = shape
         x = jax.random.normal(key, (min(shape), max(shape)), dtype)
         product = partial(jnp.matmul, precision="highest")
-        step = lambda _, x: 1.5 * x - 0.5 * product(product(x, x.T), x)  # noqa: E731
+
+        def step(_: int, x: Array) -> Array:
+            return 1.5 * x - 0.5 * product(product(x, x.T), x)
+
         x = jax.lax.fori_loop(0, iterations, step, x / jnp.linalg.norm(x))
         return scale * (x.T if rows > columns else x)
 

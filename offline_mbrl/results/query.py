@@ -1,8 +1,8 @@
 """Score curves of every seed below some folders, gathered from the files of the jobs."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,13 +22,20 @@ from offline_mbrl.storage.records import (
 
 SeedStatus = Status | Literal["diverged"]
 
+PROTOCOL = ("steps", "evaluate_every", "episodes", "precision")
+"""The settings that every job has, whatever its algorithm."""
+
 Points = dict[int, float | None]
 """Scores by the number of gradient steps before them; None for one that was not a finite number."""
 
 
+PROVENANCE = ("device", "offline-mbrl", "algorithm_version", "commit")
+"""What may move a score though no setting says so: seeds that differ in one of these are not pooled unasked."""
+
+
 @dataclass(frozen=True)
 class Column:
-    """What a score must share to stand beside another: the task, and the data and physics behind it."""
+    """What a score must share to stand beside another: the task, the data, and the physics of the evaluation."""
 
     task: str
     source: str
@@ -44,6 +51,8 @@ class DataSummary:
     rows: int | None
     score_mean: float | None
     score_std: float | None
+    physics: str | None = None
+    """What the data were made under: "unknown" for a file that is not an official one."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,8 @@ class Curve:
     status: SeedStatus
     at: list[int]
     scores: list[float]
+    provenance: Mapping[str, object] = field(default_factory=dict)
+    """What it was made with, by the names of `PROVENANCE`; "unknown" where a record does not say."""
 
 
 def read_curves(run_dirs: Iterable[Path]) -> list[Curve]:
@@ -79,7 +90,7 @@ def read_curves(run_dirs: Iterable[Path]) -> list[Curve]:
     curves = [curve for folder in started for curve in _read_job(folder)]
     if not any(curve.scores for curve in curves):
         raise UserError("none of the jobs has been evaluated yet; wait for the first evaluation")
-    return _without_repeats(curves)
+    return without_repeats(curves, _identity)
 
 
 def flat(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
@@ -93,18 +104,36 @@ def flat(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
 
 def _read_job(folder: Path) -> Iterator[Curve]:
     """The curves of one job: for each seed one, or one for every way of acting that was scored."""
-    job, data = read_json(folder / JOB), read_json(folder / ENVIRONMENT)["dataset"]
+    job, environment = read_json(folder / JOB), read_json(folder / ENVIRONMENT)
     status, diverged = job_status(folder), diverged_seeds(folder)
-    column = Column(job["task"], job["source"], job["physics"], data["fingerprint"])
-    dataset = DataSummary(data["name"], data.get("rows"), data.get("score_mean"), data.get("score_std"))
-    settings = {name: job[name] for name in ("steps", "evaluate_every", "episodes", "precision")} | flat(job["config"])
+    column, dataset = _read_data(job, environment["dataset"])
+    settings = {name: job[name] for name in PROTOCOL} | flat(job["config"]) | flat(job.get("files", {}), "files.")
+    provenance = _provenance(job, environment)
     for (seed, variant), points in _read_scores(folder, job["seeds"], whole=status == "finished").items():
         acting = {"variant": variant} if variant else {}
         ended = "diverged" if seed in diverged or None in points.values() else status
         if ended == "finished":
             _refuse_gaps(folder, seed, sorted(points), job)
         scores = {step: score for step, score in sorted(points.items()) if score is not None}
-        yield Curve(job["algorithm"], column, dataset, settings | acting, seed, ended, [*scores], [*scores.values()])
+        about = (job["algorithm"], column, dataset, settings | acting, seed, ended)
+        yield Curve(*about, [*scores], [*scores.values()], provenance)
+
+
+def _read_data(job: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[Column, DataSummary]:
+    """The source is the data's own word, which tells an official file from another one that was named."""
+    column = Column(job["task"], data.get("source", job["source"]), job["physics"], data["fingerprint"])
+    known = (data.get(name) for name in ("rows", "score_mean", "score_std", "physics"))
+    return column, DataSummary(data["name"], *known)
+
+
+def _provenance(job: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, object]:
+    found = (
+        environment.get("device"),
+        environment.get("versions", {}).get("offline-mbrl"),
+        job.get("algorithm_version", 1),
+        environment.get("git_commit"),
+    )
+    return {name: value or "unknown" for name, value in zip(PROVENANCE, found, strict=True)}
 
 
 def _read_scores(folder: Path, seeds: Sequence[int], *, whole: bool) -> dict[tuple[int, str], Points]:
@@ -131,10 +160,15 @@ def _count(things: Sequence[object], name: str) -> str:
     return f"{len(things)} {name}{'s' * (len(things) > 1)}"
 
 
-def _without_repeats(curves: Iterable[Curve]) -> list[Curve]:
-    """One curve per algorithm, column, settings and seed: the finished one, else the longest."""
+def without_repeats(curves: Iterable[Curve], what: Callable[[Curve], object]) -> list[Curve]:
+    """One curve for each seed of what is the same: the finished one, else the longest."""
     best: dict[object, Curve] = {}
     for curve in curves:
-        key = (curve.algorithm, curve.column, json.dumps(curve.settings, sort_keys=True), curve.seed)
+        key = (what(curve), curve.seed)
         best[key] = max(best.get(key, curve), curve, key=lambda one: (one.status == "finished", len(one.scores)))
     return list(best.values())
+
+
+def _identity(curve: Curve) -> object:
+    """Algorithm, column, settings and provenance."""
+    return (curve.algorithm, curve.column, json.dumps([curve.settings, curve.provenance], sort_keys=True))

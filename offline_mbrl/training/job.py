@@ -4,19 +4,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
 from offline_mbrl.config import Config, describe_first
 from offline_mbrl.data.d4rl.files import sha256
 from offline_mbrl.errors import UserError
+from offline_mbrl.precision import Precision
 from offline_mbrl.storage import records
 from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics, get_task
 from offline_mbrl.training.system import make_system
-
-Precision = Literal["default", "high", "highest"]
-"""Precision of float32 matrix products (`jax.default_matmul_precision`): on NVIDIA `default` is TF32."""
 
 
 class Paths(NamedTuple):

@@ -267,3 +267,33 @@ def test_compiled_and_over_seeds_it_is_the_same(name: str) -> None:
     plain = [loss(key) for key in keys]
     assert float(jnp.abs(plain[0] - plain[1]).max()) > 0
     np.testing.assert_allclose(jax.jit(jax.vmap(loss))(keys), jnp.stack(plain), rtol=1e-4, atol=1e-5)
+
+
+def td_error(y: Array) -> Array:
+    return drop.td_error(jnp.zeros((2, ROWS)), y, jnp.ones(ROWS, bool))
+
+
+def bellman_error(y: Array) -> Array:
+    q = jnp.zeros((2, ROWS))
+    return adversarial.bellman_error(q, q, y, 0.5)
+
+
+def critic_of_td3(y: Array) -> Array:
+    td3, state = td3_parts(jax.random.key(0))
+    return td3_bc.critic_loss(td3, state.critic.params, rows(jax.random.key(0)), y)[0]
+
+
+def value_of_iql(q: Array) -> Array:
+    static, state = iql_parts(jax.random.key(0))
+    return iql.value_loss(static, state.value.params, rows(jax.random.key(0)).obs, q)
+
+
+@pytest.mark.parametrize("loss", [td_error, bellman_error, critic_of_td3, value_of_iql])
+def test_a_column_where_a_vector_belongs_is_refused(loss: Callable[[Array], Array]) -> None:
+    """It would broadcast to [B, B], and the mean over pairs is a number like any other."""
+    assert loss(jnp.zeros(ROWS)).shape in ((), (2,))
+    column = jnp.zeros((ROWS, 1))
+    with pytest.raises(AssertionError, match="shape"):
+        loss(column)
+    with pytest.raises(AssertionError, match="shape"):
+        jax.jit(jax.vmap(loss))(column[None])

@@ -8,7 +8,19 @@ import pytest
 
 from offline_mbrl.cli import app as cli
 
-COMMANDS = ("tasks", "algorithms", "train", "sweep", "evaluate", "table", "plot", "doctor")
+COMMANDS = (
+    "tasks",
+    "algorithms",
+    "train",
+    "sweep",
+    "evaluate",
+    "table",
+    "plot",
+    "compare",
+    "export",
+    "import",
+    "doctor",
+)
 DATA_COMMANDS = (
     "build",
     "stats",
@@ -45,7 +57,7 @@ def test_every_help_page_opens(
 
 
 def test_help_imports_nothing_heavy() -> None:
-    heavy = ("jax", "mujoco", "matplotlib", "orbax")
+    heavy = ("jax", "mujoco", "matplotlib", "orbax", "scipy", "duckdb")
     code = f"import sys, offline_mbrl.cli; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -13,11 +13,21 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from offline_mbrl.cli import app as cli
+from offline_mbrl.cli import results
 from offline_mbrl.launch import local
 from offline_mbrl.launch import work as work_module
 from tests.cli.conftest import write_run
 
-COMMANDS: tuple[Callable[..., None], ...] = (cli.train, cli.sweep, cli.evaluate, cli.table, cli.plot, cli.algorithms)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    cli.train,
+    cli.sweep,
+    cli.evaluate,
+    results.table,
+    results.plot,
+    results.compare,
+    results.export,
+    cli.algorithms,
+)
 KNOWN = ("bc", "mopo", "hopper-medium", "runs", "runs/sound", "suite.toml", "synthetic", "4", "10", "csv", "auto", ".")
 WORD = st.one_of(
     st.sampled_from(KNOWN),

@@ -141,8 +141,9 @@ def labelled(elites: list[int]) -> Ensemble:
 
 
 def step(penalty: PenaltyName | None, rows: int = 3000, elites: tuple[int, ...] = (0, 3, 4)) -> ModelStep:
-    terminates = lambda obs: obs[..., 0] > 13.5  # noqa: E731
-    model = ensemble_model(labelled(list(elites)), terminates, None if penalty is None else PENALTIES[penalty])
+    model = ensemble_model(
+        labelled(list(elites)), lambda obs: obs[..., 0] > 13.5, None if penalty is None else PENALTIES[penalty]
+    )
     return jax.jit(model)(jnp.full((rows, 2), 10.0), jnp.zeros((rows, 1)), jax.random.key(0))
 
 

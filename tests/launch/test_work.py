@@ -33,12 +33,19 @@ def pretend(run: Callable[[Job, Path], None], monkeypatch: pytest.MonkeyPatch) -
 def test_a_run_whose_seed_diverged_says_so_every_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    started = [(job(seeds=(0, 1)), tmp_path / "run")]
     pretend(lambda job, out: records.write_json(out / records.DIVERGED, [DIVERGED]), monkeypatch)
-    assert work([(job(seeds=(0, 1)), tmp_path / "run")], Paths()) == 1
+    assert work(started, Paths()) == 1
     pretend(lambda job, out: None, monkeypatch)  # as a finished run returns
-    assert work([(job(seeds=(0, 1)), tmp_path / "run")], Paths()) == 1
+    assert work(started, Paths()) == 1
     line = "warning: bc on hopper-medium: seed 0 diverged by step 20: actor_loss = nan; no checkpoint before it"
     assert capsys.readouterr().err.splitlines() == [line, line]
+
+
+def test_a_run_that_lost_every_seed_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(lambda job, out: records.write_json(out / records.DIVERGED, [DIVERGED]), monkeypatch)
+    assert work([(job(), tmp_path / "run")], Paths()) == 2
+    assert (tmp_path / "run" / records.FAILED).read_text().startswith("every seed diverged: seed 0 diverged by step 20")
 
 
 def test_a_failure_is_one_line_on_stderr_and_in_the_folder(

@@ -34,6 +34,13 @@ def write_job(runs: Path) -> WriteJob:
         mark: str = "DONE",
         diverged: tuple[int, ...] = (),
         data_score: float | None = 44.1,
+        device: str = "test CPU",
+        precision: str = "default",
+        version: str = "0.2.0",
+        algorithm_version: int = 1,
+        commit: str | None = "0123456789ab",
+        data_source: str | None = None,
+        data_physics: str | None = None,
     ) -> Path:
         folder = runs / name
         folder.mkdir(parents=True)
@@ -47,21 +54,23 @@ def write_job(runs: Path) -> WriteJob:
             "steps": steps or 10 * max(1, *map(len, scores.values())),
             "evaluate_every": 10,
             "episodes": 10,
-            "precision": "default",
+            "precision": precision,
+            "algorithm_version": algorithm_version,
             "config": config or {},
         }
         dataset = {
             "name": f"{task}@100k",
-            "source": source,
-            "physics": physics,
+            "source": data_source or source,
+            "physics": data_physics or physics,
             "fingerprint": fingerprint,
             "rows": 100_000,
             "episodes": 120,
             "score_mean": data_score,
             "score_std": 3.0,
         }
+        made_with = {"device": device, "versions": {"offline-mbrl": version}, "git_commit": commit}
         (folder / "job.json").write_text(json.dumps(job, indent=2))
-        (folder / "environment.json").write_text(json.dumps({"platform": "cpu", "dataset": dataset}))
+        (folder / "environment.json").write_text(json.dumps(made_with | {"dataset": dataset}))
         lines = [
             json.dumps({"seed": seed, "step": 10 * place, "returns": [1.0], "score": score})
             for seed, evaluations in scores.items()

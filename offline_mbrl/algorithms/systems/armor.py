@@ -324,10 +324,23 @@ def act(armor: ARMOR, state: ARMORState, obs: Array, key: Key, deterministic: bo
     return sac.act(armor.game.agent, state.game.learner.actor.params, obs, key, deterministic)
 
 
+def conclude(state: ARMORState) -> ARMORState:
+    """The state without D_model, which only training reads: most of its bytes."""
+    if state.world is None:
+        return state
+    return state.replace(world=state.world.replace(pairs=ring.emptied(state.world.pairs)))
+
+
 def build(problem: Problem, config: ARMORConfig, steps: int) -> Algorithm:
     """ARMOR for a run of `steps` gradient steps, those of the warm start included."""
     armor = make(problem, config, steps)
-    return Algorithm(partial(init, armor), partial(sample, armor), partial(update, armor), partial(act, armor))
+    return Algorithm(
+        partial(init, armor),
+        partial(sample, armor),
+        partial(update, armor),
+        partial(act, armor),
+        conclude=conclude,
+    )
 
 
 def pretraining(problem: Problem, config: ARMORConfig, steps: int) -> Mapping[str, Pretraining]:

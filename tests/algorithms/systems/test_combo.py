@@ -123,7 +123,7 @@ def test_every_preset_resolves_and_traces(preset: str | None) -> None:
     nested = {f"dynamics.{name}": value for name, value in DYNAMICS.items()}
     settings = resolve(DEFINITION, "hopper-medium", preset, tiny | nested).config
     algorithm = DEFINITION.build(PROBLEM, settings, 10)
-    state = jax.eval_shape(algorithm.init, KEY, data(), ensemble())
+    state = jax.eval_shape(algorithm.init, KEY, data(), toys.fitted(ensemble()))
     moved, metrics = jax.eval_shape(algorithm.update, state, rows(), KEY)
     same = jax.tree.map(lambda after, before: after.shape == before.shape, moved, state)
     assert all(jax.tree.leaves(same))

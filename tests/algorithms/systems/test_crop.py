@@ -1,5 +1,7 @@
 """CROP's target, actor and temperature by hand, its schedule of steps, and where its rewards go."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -174,7 +176,7 @@ def test_one_update_is_two_critic_steps_on_rows_of_their_own_and_one_of_the_acto
     for turn, target_key in enumerate(jax.random.split(stream(key, "target"), 2)):
         part = jax.tree.map(lambda leaf, turn=turn: leaf[turn], batch)
         y = bellman_target(settings, agent, learner, state.reward.range, part, target_key)
-        loss = lambda critic, part=part, y=y: sac.critic_loss(agent, critic, part, y)  # noqa: E731
+        loss = partial(sac.critic_loss, agent, batch=part, target=y)
         learner = sac.update_target(agent, sac.update_critic(agent, learner, loss)[0])
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), moved.learner.target, learner.target

@@ -85,7 +85,7 @@ def test_every_penalty_can_be_asked_for(penalty: str) -> None:
     assert isinstance(config, MOPOConfig)
     made = mopo.build(PROBLEM, config.model_copy(update={"dynamics": TINY}), 100)
     assert made.refresh is not None
-    state = jax.eval_shape(made.init, jax.random.key(0), DATA, ensemble())
+    state = jax.eval_shape(made.init, jax.random.key(0), DATA, toys.fitted(ensemble()))
     _, metrics = jax.eval_shape(made.refresh, state, DATA, jax.random.key(0))
     assert metrics["uncertainty"].shape == ()
 
