@@ -6,7 +6,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import jax
 import pytest
+
+from offline_mbrl.machine import keep_compiled
+
+# A program that one module compiled is read by the others, in every worker and in the next session. Set before any
+# compilation: JAX decides at the first one whether it has a cache.
+keep_compiled(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 TIERS = ("medium", "slow")
 
