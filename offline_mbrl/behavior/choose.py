@@ -14,7 +14,7 @@ from offline_mbrl.data.behavior import stochastic
 from offline_mbrl.data.builtin.generate import rollout_returns
 from offline_mbrl.data.d4rl.catalogue import OFFICIAL_RETURNS
 from offline_mbrl.errors import UserError
-from offline_mbrl.nn.weights import Policy
+from offline_mbrl.nn.weights import SavedPolicy
 from offline_mbrl.storage.files import write_atomically
 from offline_mbrl.tasks import Robot
 
@@ -76,7 +76,7 @@ def medium_score(robot: Robot) -> float:
     return float(robot.normalized_score(OFFICIAL_RETURNS[f"{robot.name}-medium"].mean))
 
 
-def _named(steps: int, found: Mapping[int, Policy]) -> int:
+def _named(steps: int, found: Mapping[int, SavedPolicy]) -> int:
     """The snapshot that the user named by its steps."""
     if steps not in found:
         nearest = min(found, key=lambda known: abs(known - steps))
@@ -84,7 +84,7 @@ def _named(steps: int, found: Mapping[int, Policy]) -> int:
     return steps
 
 
-def _measure(robot: Robot, found: Mapping[int, Policy], step: int) -> NDArray[np.float64]:
+def _measure(robot: Robot, found: Mapping[int, SavedPolicy], step: int) -> NDArray[np.float64]:
     """[EPISODES] stochastic returns of a snapshot rounded as it is shipped."""
     actor = jax.tree.map(lambda leaf: leaf.astype(np.float16).astype(np.float32), found[int(step)].actor)
     return rollout_returns(robot, stochastic(actor), EPISODES, seed=int(step))

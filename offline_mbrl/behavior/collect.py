@@ -29,7 +29,7 @@ from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.nn import weights as policies
 from offline_mbrl.nn.networks import Params
-from offline_mbrl.nn.weights import Policy
+from offline_mbrl.nn.weights import SavedPolicy
 from offline_mbrl.progress import progress
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.simulation.termination import problem_of
@@ -81,7 +81,7 @@ class CollectState(struct.PyTreeNode):
     epoch: Array
 
 
-Act = Callable[[Floats, int], Floats]
+Explore = Callable[[Floats, int], Floats]
 """(obs [envs, d], step number) -> actions [envs, m]."""
 
 
@@ -93,7 +93,7 @@ class Explorer:
         self._seeds = _seed_stream(seed)
         self._obs = simulator.reset([next(self._seeds) for _ in range(simulator.num_envs)])
 
-    def run(self, act: Act, steps: int) -> Transition:
+    def run(self, act: Explore, steps: int) -> Transition:
         """`steps` control steps of every environment under `act`: transitions [steps * envs, ...]."""
         steps_made = [self._step(act(self._obs.astype(np.float32), number)) for number in range(steps)]
         return Transition(
@@ -177,7 +177,9 @@ def collect(
         if (epoch + 1) % config.snapshot_epochs == 0:
             actor = jax.device_get(state.learner.actor.params)
             returns = rollout_returns(robot, stochastic(actor), config.snapshot_episodes, seed=epoch, physics=physics)
-            policies.save(snapshot_path(out / "snapshots", (epoch + 1) * config.epoch_steps), Policy(actor, returns))
+            policies.save(
+                snapshot_path(out / "snapshots", (epoch + 1) * config.epoch_steps), SavedPolicy(actor, returns)
+            )
             checkpoints.save(epoch + 1, state)
             named["score"] = float(robot.normalized_score(returns).mean())
         report(epoch + 1, named)
@@ -197,7 +199,7 @@ def collect_with_progress(robot: Robot, out: Path, epochs: int, **settings: Any)
     collection_curve(robot, out / "snapshots", out / "curve.png")
 
 
-def _explore(sample: Callable[..., Array], actor: Params, key: Key) -> Act:
+def _explore(sample: Callable[..., Array], actor: Params, key: Key) -> Explore:
     """The stochastic policy with the weights `actor`."""
     return lambda obs, number: np.asarray(sample(actor, obs, jax.random.fold_in(key, number)))
 

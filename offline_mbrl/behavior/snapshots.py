@@ -4,7 +4,7 @@ from pathlib import Path
 
 from offline_mbrl.errors import UserError
 from offline_mbrl.nn import weights as policies
-from offline_mbrl.nn.weights import Policy
+from offline_mbrl.nn.weights import SavedPolicy
 
 
 def snapshot_path(folder: Path, steps: int) -> Path:
@@ -12,7 +12,7 @@ def snapshot_path(folder: Path, steps: int) -> Path:
     return folder / f"{steps:08d}.npz"
 
 
-def read_snapshots(folder: Path) -> dict[int, Policy]:
+def read_snapshots(folder: Path) -> dict[int, SavedPolicy]:
     """Every policy of a run by its environment steps, in their order.
 
     Raises:
@@ -27,7 +27,7 @@ def _steps(path: Path) -> int:
     return int(path.stem)
 
 
-def _read(path: Path) -> Policy:
+def _read(path: Path) -> SavedPolicy:
     try:
         return policies.load(path)
     except Exception as error:  # of a damaged archive any kind may come

@@ -12,14 +12,14 @@ from offline_mbrl.nn.networks import GaussianActor, Params, apply
 from offline_mbrl.tasks import Robot
 from offline_mbrl.types import Array, Key
 
-Act = Callable[[Params, Array, Key], Array]
+BehaviorAct = Callable[[Params, Array, Key], Array]
 """Weights, one observation [obs_dim] and a key -> an action [action_dim]."""
 
 
 class Behavior(NamedTuple):
     """A stochastic policy; policies of one shape share one compiled function."""
 
-    act: Act
+    act: BehaviorAct
     params: Params
 
 
@@ -38,7 +38,7 @@ def _uniform(params: Params, obs: Array, key: Key) -> Array:
 
 
 @cache
-def _tanh_gaussian(log_std_bounds: tuple[float, float]) -> Act:
+def _tanh_gaussian(log_std_bounds: tuple[float, float]) -> BehaviorAct:
     """One function for each pair of bounds, so that policies of one shape share a compiled one."""
     return partial(_sample_tanh_gaussian, log_std_bounds)
 

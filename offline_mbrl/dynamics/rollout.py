@@ -34,7 +34,7 @@ class Rollout(NamedTuple):
     uncertainty: Array  # [h, b]
 
 
-Policy = Callable[[Array, Key], Array]
+ActionSampler = Callable[[Array, Key], Array]
 """(obs [B, d], key) -> action [B, m]."""
 
 Model = Callable[[Array, Array, Key], ModelStep]
@@ -76,7 +76,7 @@ def standardized_model(
     return step
 
 
-def rollout(model: Model, policy: Policy, starts: Array, horizon: int, key: Key) -> Rollout:
+def rollout(model: Model, policy: ActionSampler, starts: Array, horizon: int, key: Key) -> Rollout:
     """`horizon` steps of every start [b, d] under `policy`; a row stops at its first discount of 0.
 
     Shapes are fixed: a row that has stopped goes on being computed and is marked dead. A row whose prediction is not

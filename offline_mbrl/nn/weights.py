@@ -11,22 +11,22 @@ from offline_mbrl.nn.networks import Params
 from offline_mbrl.storage.files import write_atomically
 
 
-class Policy(NamedTuple):
+class SavedPolicy(NamedTuple):
     """Weights of a tanh-Gaussian actor and the undiscounted returns of its stochastic episodes."""
 
     actor: Params
     returns: NDArray[np.float64]
 
 
-def save(path: Path, policy: Policy, dtype: type[np.floating] = np.float32) -> None:
+def save(path: Path, policy: SavedPolicy, dtype: type[np.floating] = np.float32) -> None:
     """Writes `policy` to `path`; weights are stored as `dtype`."""
     weights = {name: np.asarray(leaf, dtype) for name, leaf in flatten_dict(policy.actor, sep="/").items()}
     with write_atomically(path) as file:
         np.savez_compressed(file, allow_pickle=False, returns=policy.returns, **weights)
 
 
-def load(path: Path) -> Policy:
+def load(path: Path) -> SavedPolicy:
     """Reads a policy; weights come back as float32."""
     with path.open("rb") as file, np.load(file) as archive:
         weights = {name: archive[name].astype(np.float32) for name in archive.files if name != "returns"}
-        return Policy(unflatten_dict(weights, sep="/"), archive["returns"])
+        return SavedPolicy(unflatten_dict(weights, sep="/"), archive["returns"])

@@ -17,7 +17,7 @@ HOPPER = ROBOTS["hopper"]
 def snapshots(tmp_path: Path) -> Path:
     for steps in (100_000_000, 10_000):
         actor = {"layer": {"bias": np.full(2, steps, np.float32)}}
-        policies.save(snapshot_path(tmp_path, steps), policies.Policy(actor, np.full(3, 1.0)))
+        policies.save(snapshot_path(tmp_path, steps), policies.SavedPolicy(actor, np.full(3, 1.0)))
     return tmp_path
 
 

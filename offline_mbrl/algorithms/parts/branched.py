@@ -19,7 +19,7 @@ from offline_mbrl.dynamics.ensemble import Ensemble
 from offline_mbrl.dynamics.models.gaussian import GaussianConfig
 from offline_mbrl.dynamics.registry import as_kind, pretraining_of
 from offline_mbrl.dynamics.ring import Ring
-from offline_mbrl.dynamics.rollout import Model, Policy, Rollout, ensemble_model, flatten, rollout
+from offline_mbrl.dynamics.rollout import ActionSampler, Model, Rollout, ensemble_model, flatten, rollout
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import Params
 from offline_mbrl.pretraining.contract import Pretraining
@@ -66,13 +66,13 @@ def empty_ring(config: BranchedConfig, problem: Problem) -> Ring:
     return ring.empty(config.retain * config.rollout_batch * config.horizon, problem.obs_dim, problem.action_dim)
 
 
-def branch(config: BranchedConfig, model: Model, policy: Policy, data: Data, key: Key) -> Rollout:
+def branch(config: BranchedConfig, model: Model, policy: ActionSampler, data: Data, key: Key) -> Rollout:
     """Rolls `policy` out from b data states drawn uniformly with replacement."""
     starts = sample_rows(data.transitions, stream(key, "starts"), config.rollout_batch).obs
     return rollout(model, policy, starts, config.horizon, stream(key, "rollout"))
 
 
-def policy_of(agent: SAC, state: BranchedState) -> Policy:
+def policy_of(agent: SAC, state: BranchedState) -> ActionSampler:
     """The stochastic policy of a state, as rollouts ask for it."""
     return partial(_sample, agent, state.learner.actor.params)
 

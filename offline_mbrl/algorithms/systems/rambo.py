@@ -28,7 +28,7 @@ from offline_mbrl.dynamics import fit
 from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, draw, only_elites, predict, predict_random_elite
 from offline_mbrl.dynamics.models import gaussian
 from offline_mbrl.dynamics.models.gaussian import GaussianConfig, Weights
-from offline_mbrl.dynamics.rollout import Policy, standardized_model
+from offline_mbrl.dynamics.rollout import ActionSampler, standardized_model
 from offline_mbrl.keys import indices, stream
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.pretraining.contract import Pretraining
@@ -192,7 +192,7 @@ def move_model(rambo: RAMBO, state: RAMBOState, rows: Transition, key: Key) -> t
     return state.replace(ensemble=state.ensemble.replace(weights=weights), model_opt_state=opt_state), metrics
 
 
-def standardized_policy(policy: Policy, normalizer: Normalizer) -> Policy:
+def standardized_policy(policy: ActionSampler, normalizer: Normalizer) -> ActionSampler:
     """A policy of z-scored observations on the task's own."""
 
     def act(obs: Array, key: Key) -> Array:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_mbrl.data.behavior import Act, Behavior
+from offline_mbrl.data.behavior import Behavior, BehaviorAct
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import Params
@@ -58,7 +58,7 @@ def _cpu() -> jax.Device:
 
 
 @partial(jax.jit, static_argnums=0)
-def _act(act: Act, params: Params, key: Key, obs: Array, episode: Array, elapsed: Array) -> Array:
+def _act(act: BehaviorAct, params: Params, key: Key, obs: Array, episode: Array, elapsed: Array) -> Array:
     """Actions [envs, action_dim], with noise that depends on the episode and the step alone."""
     keys = jax.vmap(lambda e, t: jax.random.fold_in(jax.random.fold_in(key, e), t))(episode, elapsed)
     return jax.vmap(act, in_axes=(None, 0, 0))(params, obs, keys)

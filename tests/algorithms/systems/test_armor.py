@@ -248,7 +248,7 @@ def test_the_best_member_of_a_larger_fit_is_the_model() -> None:
 
 def test_a_reference_from_a_file_is_the_one_that_walks(tmp_path: Path) -> None:
     params = init_params(GaussianActor((4,), 1), jax.random.key(5), 2)
-    policies.save(tmp_path / "policy.npz", policies.Policy(params, np.zeros(1)))
+    policies.save(tmp_path / "policy.npz", policies.SavedPolicy(params, np.zeros(1)))
     state, _ = after(2, build(reference="file", reference_file=tmp_path / "policy.npz"))
     assert equal(state.reference, params)
 
@@ -261,7 +261,7 @@ def test_a_wrong_reference_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no reference policy"):
         armor.build(PROBLEM, ARMORConfig(reference="file", reference_file=tmp_path / "missing.npz"), 20)
     other = init_params(GaussianActor((4,), 1), jax.random.key(5), 7)
-    policies.save(tmp_path / "other.npz", policies.Policy(other, np.zeros(1)))
+    policies.save(tmp_path / "other.npz", policies.SavedPolicy(other, np.zeros(1)))
     with pytest.raises(UserError, match="of this task"):
         armor.build(PROBLEM, ARMORConfig(reference="file", reference_file=tmp_path / "other.npz"), 20)
 

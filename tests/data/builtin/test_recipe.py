@@ -31,7 +31,7 @@ RETURNS = {10: 50.0, 20: 400.0, 30: 1412.0, 40: 1500.0, 50: 3000.0}  # normalize
 def snapshots(tmp_path: Path) -> Path:
     for step, value in RETURNS.items():
         actor = init_params(GaussianActor((8,), HOPPER.action_dim), jax.random.key(step), HOPPER.obs_dim)
-        policies.save(tmp_path / "snapshots" / f"{step:08d}.npz", policies.Policy(actor, np.full(3, value)))
+        policies.save(tmp_path / "snapshots" / f"{step:08d}.npz", policies.SavedPolicy(actor, np.full(3, value)))
     return tmp_path / "snapshots"
 
 
