@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 AnyConfig = TypeVar("AnyConfig", bound="Config")
@@ -21,6 +21,9 @@ class Traceable:
 
 Number = Annotated[float, Traceable()]
 """A setting that shapes no array and chooses no branch: it may differ between the lanes of one compiled program."""
+
+Widths = Annotated[tuple[int, ...], Field(description="widths of the actor's and critics' hidden layers")]
+"""The networks of an actor-critic; a system whose networks differ describes its own."""
 
 
 def number_fields(config: type[Config]) -> frozenset[str]:

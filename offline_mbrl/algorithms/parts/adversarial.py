@@ -26,7 +26,7 @@ from pydantic import Field
 
 from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.algorithms.parts.sac import SAC, SACConfig, SACState
-from offline_mbrl.config import Config, Number
+from offline_mbrl.config import Config, Number, Widths
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import indices, stream
 from offline_mbrl.nn.networks import (
@@ -58,7 +58,7 @@ class AdversarialConfig(Config):
     discount: Number = Field(0.99, ge=0, lt=1, description="gamma, the discount factor")
     tau: Number = Field(0.005, gt=0, le=1, description="Polyak step of the target critics")
     batch_size: int = Field(256, ge=1, description="data rows of one gradient step")
-    hidden: tuple[int, ...] = Field((256, 256, 256), description="widths of the actor's and critics' hidden layers")
+    hidden: Widths = (256, 256, 256)
     bellman_weight: Number = Field(3.0, ge=0, description="beta, weight of the Bellman error against the pessimism")
     target_weight: Number = Field(0.5, ge=0, le=1, description="w, share of the target-network term in that error")
     fast_lr: Number = Field(5e-4, gt=0, description="Adam rate of all but the actor, of it too in the warm start")

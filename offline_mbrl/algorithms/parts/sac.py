@@ -14,7 +14,7 @@ import optax
 from flax import struct
 from pydantic import Field
 
-from offline_mbrl.config import Config, Number
+from offline_mbrl.config import Config, Number, Widths
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import (
     GaussianActor,
@@ -36,7 +36,7 @@ class SACConfig(Config):
     discount: Number = Field(0.99, ge=0, lt=1, description="gamma, the discount factor")
     tau: Number = Field(0.005, gt=0, le=1, description="Polyak step of the target critics")
     batch_size: int = Field(256, ge=1, description="rows of one gradient step")
-    hidden: tuple[int, ...] = Field((256, 256), description="widths of the actor's and critics' hidden layers")
+    hidden: Widths = (256, 256)
     critics: int = Field(2, ge=1, description="critics whose minimum is the value")
     actor_lr: Number = Field(1e-4, gt=0, description="Adam rate of the actor")
     actor_lr_decay: bool = Field(True, description="cosine decay of the actor's rate to 0 over the run")

@@ -21,7 +21,7 @@ from offline_mbrl.algorithms.parts import branched, conservative, sac
 from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState
 from offline_mbrl.algorithms.parts.conservative import ConservativeConfig, Proposals
 from offline_mbrl.algorithms.parts.sac import SAC
-from offline_mbrl.config import Number
+from offline_mbrl.config import Number, Widths
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import Params
@@ -32,7 +32,7 @@ from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 class COMBOConfig(ConservativeConfig, BranchedConfig):
     """Branched rollouts, the conservative term, and where and with which actions it is measured."""
 
-    hidden: tuple[int, ...] = Field((256, 256, 256), description="widths of the actor's and critics' hidden layers")
+    hidden: Widths = (256, 256, 256)
     temperature_max: Number | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
     entropy_in_target: bool = Field(False, description="subtract alpha log pi in the Bellman target")
     real_ratio: float = Field(0.5, ge=0, le=1, description="f, share of data rows in a batch, rounded down")

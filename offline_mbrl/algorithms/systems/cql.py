@@ -19,7 +19,7 @@ from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained,
 from offline_mbrl.algorithms.parts import conservative, sac
 from offline_mbrl.algorithms.parts.conservative import ConservativeConfig, Proposals
 from offline_mbrl.algorithms.parts.sac import SAC, SACConfig, SACState
-from offline_mbrl.config import Number
+from offline_mbrl.config import Number, Widths
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import Params, action_log_prob, tanh_gaussian
 from offline_mbrl.nn.train_state import TrainState
@@ -29,7 +29,7 @@ from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 class CQLConfig(ConservativeConfig, SACConfig):
     """SAC's settings, the conservative term's, and the warm start."""
 
-    hidden: tuple[int, ...] = Field((256, 256, 256), description="widths of the actor's and critics' hidden layers")
+    hidden: Widths = (256, 256, 256)
     actor_lr_decay: bool = Field(False, description="cosine decay of the actor's rate to 0 over the run")
     temperature_max: Number | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
     entropy_in_target: bool = Field(False, description="subtract alpha log pi in the Bellman target")

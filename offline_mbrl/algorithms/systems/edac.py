@@ -19,7 +19,7 @@ from pydantic import Field
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows
 from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.algorithms.parts.sac import SAC, SACConfig, SACState
-from offline_mbrl.config import Number
+from offline_mbrl.config import Number, Widths
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import Params, apply, map_critics, one_of
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
@@ -33,7 +33,7 @@ class EDACConfig(SACConfig):
 
     critics: int = Field(10, ge=2, le=2000, description="N, critics whose minimum is the value")
     diversity_weight: Number = Field(1.0, ge=0, description="eta, weight of the gradient diversity; 0 is SAC-N")
-    hidden: tuple[int, ...] = Field((256, 256, 256), description="widths of the actor's and critics' hidden layers")
+    hidden: Widths = (256, 256, 256)
     actor_lr: Number = Field(3e-4, gt=0, description="Adam rate of the actor")
     actor_lr_decay: bool = Field(False, description="cosine decay of the actor's rate to 0 over the run")
     temperature_lr: Number = Field(3e-4, gt=0, description="Adam rate of log alpha")

@@ -18,7 +18,7 @@ from flax import struct
 from pydantic import Field
 
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows
-from offline_mbrl.config import Config, Number
+from offline_mbrl.config import Config, Number, Widths
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import DeterministicActor, Params, apply, critic_ensemble, init_params, one_of
 from offline_mbrl.nn.normalizer import Normalizer
@@ -35,7 +35,7 @@ class TD3BCConfig(Config):
     discount: Number = Field(0.99, ge=0, lt=1, description="gamma, the discount factor")
     tau: Number = Field(0.005, gt=0, le=1, description="Polyak step of the targets, taken with the actor's steps")
     batch_size: int = Field(256, ge=1, description="rows of one critic step")
-    hidden: tuple[int, ...] = Field((256, 256), description="widths of the actor's and critics' hidden layers")
+    hidden: Widths = (256, 256)
     actor_lr: Number = Field(3e-4, gt=0, description="Adam rate of the actor")
     critic_lr: Number = Field(3e-4, gt=0, description="Adam rate of the critics")
     actor_every: int = Field(2, ge=1, description="critic steps for one of the actor and the targets")
