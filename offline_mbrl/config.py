@@ -22,7 +22,10 @@ class Traceable:
 Number = Annotated[float, Traceable()]
 """A setting that shapes no array and chooses no branch: it may differ between the lanes of one compiled program."""
 
-Widths = Annotated[tuple[int, ...], Field(description="widths of the actor's and critics' hidden layers")]
+Width = Annotated[int, Field(ge=1)]
+"""Units of one hidden layer."""
+
+Widths = Annotated[tuple[Width, ...], Field(description="widths of the actor's and critics' hidden layers")]
 """The networks of an actor-critic; a system whose networks differ describes its own."""
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pydantic import Field, model_validator
 
-from offline_mbrl.config import Config
+from offline_mbrl.config import Config, Width
 from offline_mbrl.pretraining.contract import Pretraining
 
 
@@ -15,7 +15,7 @@ class EnsembleConfig(Config):
     kind: str = Field(description="the kind of network that a member is")
     members: int = Field(7, ge=1, description="networks trained, N")
     elites: int = Field(5, ge=1, description="members kept for sampling, those with the lowest holdout error")
-    hidden: tuple[int, ...] = Field((200, 200, 200, 200), description="widths of a member's hidden layers")
+    hidden: tuple[Width, ...] = Field((200, 200, 200, 200), description="widths of a member's hidden layers")
     learning_rate: float = Field(1e-3, gt=0, description="Adam rate, one optimizer for all members")
     batch_size: int = Field(256, ge=1, description="rows of one step, per member")
     weight_decay: tuple[float, ...] = Field(

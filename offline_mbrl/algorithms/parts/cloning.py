@@ -11,7 +11,7 @@ from pydantic import Field
 from offline_mbrl.algorithms.algorithm import sample_rows
 from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.algorithms.parts.sac import SAC
-from offline_mbrl.config import Config
+from offline_mbrl.config import Config, Width
 from offline_mbrl.dynamics.fit import standardize_data
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import Params, action_log_prob, init_params
@@ -26,7 +26,7 @@ VERSION = 1
 class CloningConfig(Config):
     """What enters a clone: the actor and its optimizer are those of the actor-critic that goes on with them."""
 
-    hidden: tuple[int, ...] = Field(description="widths of the actor's hidden layers")
+    hidden: tuple[Width, ...] = Field(description="widths of the actor's hidden layers")
     batch_size: int = Field(ge=1, description="rows of one step")
     epochs: int = Field(ge=0, description="passes over as many rows as the data have")
     learning_rate: float = Field(gt=0, description="Adam rate of the actor")

@@ -17,7 +17,7 @@ import optax
 from flax import struct
 from pydantic import Field, model_validator
 
-from offline_mbrl.config import Config
+from offline_mbrl.config import Config, Width
 from offline_mbrl.dynamics.fit import epoch_batches, inputs, where_member
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.layers import Layer, apply_layers, init_layers
@@ -39,7 +39,7 @@ class RewardConfig(Config):
     random_actions: int = Field(10, ge=1, description="random actions drawn for each row")
     members: int = Field(7, ge=1, description="networks trained")
     elites: int = Field(5, ge=1, description="members kept, those with the lowest holdout loss")
-    hidden: tuple[int, ...] = Field((200, 200, 200, 200), description="widths of a member's hidden layers")
+    hidden: tuple[Width, ...] = Field((200, 200, 200, 200), description="widths of a member's hidden layers")
     learning_rate: float = Field(1e-3, gt=0, description="Adam rate, one optimizer for all members")
     batch_size: int = Field(256, ge=1, description="rows of one step, per member")
     weight_decay: float = Field(5e-5, ge=0, description="coupled L2 of every layer's weights")

@@ -19,7 +19,7 @@ from flax import struct
 from pydantic import Field
 
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained
-from offline_mbrl.config import Config, Number
+from offline_mbrl.config import Config, Number, Width
 from offline_mbrl.keys import indices
 from offline_mbrl.nn.networks import (
     DeterministicActor,
@@ -39,7 +39,7 @@ class BCConfig(Config):
 
     policy: Literal["deterministic", "gaussian"] = Field("deterministic", description="form of the policy and its loss")
     best_share: float = Field(1.0, gt=0, le=1, description="share of rows cloned, those of the best episodes first")
-    hidden: tuple[int, ...] = Field((256, 256), description="widths of the hidden layers")
+    hidden: tuple[Width, ...] = Field((256, 256), description="widths of the hidden layers")
     learning_rate: Number = Field(3e-4, gt=0, description="Adam rate")
     batch_size: int = Field(256, ge=1, description="rows of one gradient step")
 

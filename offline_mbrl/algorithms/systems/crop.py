@@ -25,7 +25,7 @@ from offline_mbrl.algorithms.parts.reward_model import (
     relabel,
 )
 from offline_mbrl.algorithms.parts.sac import SAC, SACState
-from offline_mbrl.config import Number
+from offline_mbrl.config import Number, Width
 from offline_mbrl.dynamics.config import EnsembleConfig
 from offline_mbrl.dynamics.models.gaussian import GaussianConfig
 from offline_mbrl.dynamics.rollout import Model, ModelStep, ensemble_model
@@ -57,7 +57,7 @@ class CROPConfig(BranchedConfig):
     relabel: bool = Field(True, description="replace the data's rewards by the model's")
     bound_target: bool = Field(True, description="clip the next value to what rewards of the data's range can sum to")
     critic_updates: int = Field(2, ge=1, description="critic steps, each on its own rows, for one of the actor")
-    critic_hidden: tuple[int, ...] = Field((256, 256), description="widths of the critics' hidden layers")
+    critic_hidden: tuple[Width, ...] = Field((256, 256), description="widths of the critics' hidden layers")
     action_l2: Number = Field(1e-3, ge=0, description="weight of the mean squared pre-squash mean in the actor's loss")
     log_std_l2: Number = Field(1e-3, ge=0, description="weight of the mean squared log-std in the actor's loss")
     log_std_bounds: tuple[float, float] = Field((-25.0, 10.0), description="clamp of the actor's log-std")

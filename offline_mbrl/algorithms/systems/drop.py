@@ -26,7 +26,7 @@ from pydantic import Field
 from offline_mbrl.algorithms.algorithm import Act, Algorithm, Definition, Pretrained, sample_starts
 from offline_mbrl.algorithms.parts.ascent import Score, ascend
 from offline_mbrl.algorithms.parts.subsets import order_key, subset_of, subset_thresholds
-from offline_mbrl.config import Config, Number
+from offline_mbrl.config import Config, Number, Width
 from offline_mbrl.keys import indices, stream
 from offline_mbrl.nn.networks import (
     GaussianActor,
@@ -52,7 +52,7 @@ class DROPConfig(Config):
     discount: Number = Field(0.99, ge=0, lt=1, description="gamma, the discount factor")
     tau: Number = Field(0.005, gt=0, le=1, description="Polyak step of the target scores")
     batch_size: int = Field(256, ge=1, description="rows of one gradient step")
-    hidden: tuple[int, ...] = Field((256, 256), description="widths of the policy's and scores' hidden layers")
+    hidden: tuple[Width, ...] = Field((256, 256), description="widths of the policy's and scores' hidden layers")
     critics: int = Field(2, ge=1, description="score networks whose minimum is the score")
     learning_rate: Number = Field(3e-4, gt=0, description="Adam rate of policy, scores and embeddings")
     subsets: int = Field(100, ge=1, description="N, subsets of the episodes")

@@ -21,7 +21,7 @@ from flax import struct
 from pydantic import Field
 
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows
-from offline_mbrl.config import Config, Number
+from offline_mbrl.config import Config, Number, Width
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import ACTION_MARGIN, MLP, Params, apply, critic_ensemble, init_params, orthogonal
 from offline_mbrl.nn.train_state import TrainState, cosine_adam, polyak
@@ -37,7 +37,7 @@ class IQLConfig(Config):
     discount: Number = Field(0.99, ge=0, lt=1, description="gamma, the discount factor")
     tau: Number = Field(0.005, gt=0, le=1, description="Polyak step of the target critics")
     batch_size: int = Field(256, ge=1, description="rows of one gradient step")
-    hidden: tuple[int, ...] = Field((256, 256), description="widths of all hidden layers")
+    hidden: tuple[Width, ...] = Field((256, 256), description="widths of all hidden layers")
     actor_lr: Number = Field(3e-4, gt=0, description="Adam rate of the actor")
     actor_lr_decay: bool = Field(True, description="cosine decay of the actor's rate to 0 over the run")
     critic_lr: Number = Field(3e-4, gt=0, description="Adam rate of the critics")
