@@ -90,7 +90,8 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by dotted name, so that a table of a few leaves the others as they are."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+        nested = isinstance(value, Mapping) and value
+        flat |= flattened(value, f"{prefix}{name}.") if nested else {prefix + name: value}
     return flat
 
 
@@ -122,14 +123,15 @@ def validate(definition: Definition, values: dict[str, Any]) -> Config:
 
 
 def _assign(values: dict[str, Any], name: str, value: object) -> None:
-    """values["a"]["b"] = value for the name "a.b"."""
+    """values["a"]["b"] = value for the name "a.b"; an empty table leaves a nested record as it is."""
     *outer, last = name.split(".")
     for part in outer:
         inner = values.get(part)
         if not isinstance(inner, dict):
             inner = values[part] = {}
         values = inner
-    values[last] = value
+    if value != {} or not isinstance(values.get(last), dict):
+        values[last] = value
 
 
 def _field_names(config: type[Config]) -> list[str]:

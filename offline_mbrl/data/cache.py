@@ -2,18 +2,19 @@
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 from zipfile import ZipFile
 
 import numpy as np
-from filelock import FileLock
 from numpy.lib.format import read_array
 from numpy.typing import NDArray
 
 from offline_mbrl.data.dataset import DataPhysics, Dataset, Episodes, read_only
 from offline_mbrl.storage.files import write_atomically, writing
+from offline_mbrl.storage.lock import wait_for
 from offline_mbrl.tasks import Task, get_task
 
 LABELS = ("source", "name", "physics")
@@ -34,17 +35,14 @@ def load_or_build(path: Path, build: Callable[[], Dataset]) -> Dataset:
 
     Processes that ask for the same file at the same time wait for the first one to build it.
     """
-    lock = FileLock(path.with_suffix(".lock"))
-    with writing(path, ADVICE):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
+    with ExitStack() as held:
+        with writing(path, ADVICE):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(wait_for(path.with_suffix(".lock"), path.name))
         dataset = load(path)
         if dataset is None:
             dataset = build()
             save(path, dataset)
-    finally:
-        lock.release()
     return dataset
 
 

@@ -141,6 +141,7 @@ SETTINGS = [
             "hidden=8": ("hidden",),
             'hidden="8"': ("hidden",),
             "hidden=[[8]]": ("hidden",),
+            "hidden={}": ("hidden",),
             "hidden=[0]": ("hidden", "greater than or equal to 1"),
             "hidden=[8,-1]": ("hidden", "greater than or equal to 1"),
             "batch_size=0": ("batch_size",),
