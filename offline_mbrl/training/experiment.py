@@ -185,7 +185,8 @@ def train(
       UserError: the periods do not fit the run, or nothing was fitted for a seed.
     """
     if system.steps % evaluate_every:
-        raise UserError(f"{system.steps} steps are not a multiple of the {evaluate_every} between evaluations")
+        between = f"{system.steps} steps are not a multiple of the {evaluate_every} between evaluations"
+        raise UserError(f"{between}; change steps or evaluate_every")
     chosen, rows = tuple(seeds), system.rows(data)
     fitted = pretrain(system, data, chosen, device_data=rows) if pretrained is None else pretrained
     program = compile_program(system.algorithm, evaluate_every)

@@ -45,7 +45,8 @@ class Job(Config):
     @model_validator(mode="after")
     def _periods_fit(self) -> "Job":
         if self.steps % self.evaluate_every:
-            raise UserError(f"{self.steps} steps are not a multiple of the {self.evaluate_every} between evaluations")
+            between = f"{self.steps} steps are not a multiple of the {self.evaluate_every} between evaluations"
+            raise UserError(f"{between}; change --steps or --evaluate-every")
         return self
 
     @property

@@ -126,7 +126,7 @@ RANGES = [
     *(row(f"sweep {{bad}} --parallel {number}", f"--parallel {number} is out of range") for number in (0, -1)),
     *(row(f"evaluate {{results}}/sound --episodes {number}", f"--episodes {number} is out of") for number in (0, -1)),
     *(row(f"evaluate {{results}}/sound --seed {number}", f"--seed {number} is out of range") for number in (-1, 2**31)),
-    Row(train("--steps", "7000"), ("7000 steps are not a multiple of the 5000",)),
+    Row(train("--steps", "7000"), ("7000 steps are not a multiple of the 5000", "--evaluate-every")),
     Row(train("--steps", str(10**30 + 1)), ("are not a multiple of",)),
 ]
 
