@@ -155,7 +155,7 @@ def test_the_model_takes_no_step_in_the_warm_start() -> None:
 def states() -> dict[str, tuple[ARMORState, Metrics]]:
     """States of one small run: as start, at the end of its warm start of 4 steps, and 5 steps on."""
     algorithm, data = build(warm_steps=4, slow_lr=1e-2), some_data()
-    start = jax.jit(algorithm.init)(KEY, data, push_right())
+    start = jax.jit(algorithm.init)(KEY, data, toys.fitted(push_right()))
     warm = toys.advance(algorithm, start, data, 4)
     return {"start": (start, {}), "warm": warm, "later": toys.advance(algorithm, warm[0], data, 5, first=4)}
 
