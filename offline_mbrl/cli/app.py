@@ -17,6 +17,7 @@ from offline_mbrl.cli.model_error import register as register_model_error
 from offline_mbrl.cli.ranges import SEEDS, SIDE_BY_SIDE, in_range
 from offline_mbrl.cli.report import register as register_reports
 from offline_mbrl.cli.results import register
+from offline_mbrl.cli.select import register as register_select
 from offline_mbrl.cli.settings import settings
 from offline_mbrl.failures import guarded
 from offline_mbrl.precision import Precision
@@ -234,6 +235,7 @@ def evaluate(
 register(app)
 register_reports(app)
 register_model_error(app)
+register_select(app)
 
 
 @app.command

@@ -110,6 +110,15 @@ def held_out(system: System, dataset: Dataset, seed: int) -> Rows:
     return usable[np.asarray(holdout)]
 
 
+def world_of(system: System, fitted: Pretrained, seed: int) -> World:
+    """The world model that was fitted for `seed`."""
+    ensemble = jax.tree.map(lambda leaf: leaf[0], fitted.of([seed])["dynamics"].ensemble)
+    problem = system.problem
+    if cast(EnsembleConfig, system.pretraining["dynamics"].config).standardize:
+        return World(ensemble, fitted.observations, problem.terminates)
+    return raw_world(ensemble, problem.obs_dim, problem.terminates)
+
+
 def _policies(job: Job, run: Path, system: System, paths: Paths) -> tuple[dict[int, NumPyPolicy], int]:
     opened = open_run(job, run, paths)
     if not opened.step:
@@ -153,7 +162,7 @@ def _record(subject: Subject, protocol: Protocol, seed: int) -> dict[str, Any]:
     rows = whole[: protocol.rows]
     if not rows.size:
         raise UserError(f"{dataset.name}: no held-out row tells the whole state; use more data")
-    truth, world = truth_of(dataset, len(rows), protocol.draw), _world(subject, seed)
+    truth, world = truth_of(dataset, len(rows), protocol.draw), world_of(subject.system, subject.fitted, seed)
     starts, scale = dataset.observations[rows], scale_of(dataset)
     ways = plans(dataset, rows, protocol.horizon, protocol.draw, subject.policies.get(seed))
     return {
@@ -165,14 +174,6 @@ def _record(subject: Subject, protocol: Protocol, seed: int) -> dict[str, Any]:
             for name, plan in ways.items()
         },
     }
-
-
-def _world(subject: Subject, seed: int) -> World:
-    ensemble = jax.tree.map(lambda leaf: leaf[0], subject.fitted.of([seed])["dynamics"].ensemble)
-    problem = subject.system.problem
-    if cast(EnsembleConfig, subject.system.pretraining["dynamics"].config).standardize:
-        return World(ensemble, subject.fitted.observations, problem.terminates)
-    return raw_world(ensemble, problem.obs_dim, problem.terminates)
 
 
 def _require_model(system: System) -> None:
