@@ -84,12 +84,10 @@ def _policies(run: Path, job: Job, rows: Sequence[int], step: int, state: State)
     chosen = jax.tree.map(lambda leaf: leaf[index], state)
     deployed = _deployed(algorithm, chosen)
 
-    @jax.jit
-    def act(state: State, obs: Array) -> Array:
-        one = jax.vmap(lambda state, obs: algorithm.act(state, obs, jax.random.key(0), True), in_axes=(None, 0))
-        actions: Array = jax.vmap(one)(state, obs)
-        return actions
+    def one(state: State, obs: Array) -> Array:
+        return algorithm.act(state, obs, jax.random.key(0), True)
 
+    act: Callable[[State, Array], Array] = jax.jit(jax.vmap(jax.vmap(one, in_axes=(None, 0))))
     seeds = [job.seeds[row] for row in rows]
     return Policies(run, job, system, step, seeds, chosen, lambda obs: act(deployed, obs))
 

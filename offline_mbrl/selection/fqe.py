@@ -4,7 +4,8 @@
 
 A network of its own for every policy, all fitted in one program. The policies enter by their actions alone, so they may
 come from different systems. Observations are standardized and values are fitted in units of mean |r| / (1 - gamma), so
-that one learning rate serves all tasks.
+that one learning rate serves all tasks. Targets are clipped to what rewards within the data's range can add up to, which
+no true value leaves; without it the networks of policies far from the data grow without bound.
 """
 
 from functools import partial
@@ -55,6 +56,11 @@ def value_unit(config: FQEConfig, reward: Array) -> Array:
     return jnp.maximum(jnp.abs(reward).mean(), TINY) / (1 - config.discount)
 
 
+def value_bounds(config: FQEConfig, reward: Array) -> tuple[Array, Array]:
+    """min(r, 0) / (1 - gamma) and max(r, 0) / (1 - gamma) over the data: an episode may end, which is worth 0."""
+    return jnp.minimum(reward.min(), 0) / (1 - config.discount), jnp.maximum(reward.max(), 0) / (1 - config.discount)
+
+
 @partial(jax.jit, static_argnums=0)
 def q_values(config: FQEConfig, evaluator: Evaluator, obs: Array, action: Array) -> Array:
     """Q of every policy [C, B] at observations [B, d] and its own actions [C, B, m]."""
@@ -72,14 +78,14 @@ def _fit_one(config: FQEConfig, rows: Transition, key: Key, next_action: Array) 
     """The weights of one policy's network; all policies begin alike and see the same batches."""
     network, optimizer = Critic(config.hidden), cosine_adam(config.learning_rate, config.steps)
     params = init_params(network, stream(key, "init"), rows.obs.shape[-1], rows.action.shape[-1])
-    keys = jax.random.split(stream(key, "rows"), config.steps)
+    keys, bounds = jax.random.split(stream(key, "rows"), config.steps), value_bounds(config, rows.reward)
 
     def step(carry: tuple[TrainState, Params], key: Key) -> tuple[tuple[TrainState, Params], None]:
         online, target = carry
         index = indices(key, config.batch_size, rows.reward.shape[0])
         batch = jax.tree.map(lambda leaf: leaf[index], rows)
         after = apply(network, target, batch.next_obs, next_action[index])
-        goal = batch.reward + config.discount * batch.discount * after
+        goal = jnp.clip(batch.reward + config.discount * batch.discount * after, *bounds)
         online = online.step(jax.grad(_loss, argnums=1)(network, online.params, batch, goal), optimizer)
         return (online, polyak(target, online.params, config.tau)), None
 
