@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from offline_mbrl.cli.commands import Commands
+from offline_mbrl.cli.coverage import register as register_coverage
 from offline_mbrl.cli.data import app as data_app
 from offline_mbrl.cli.model_error import register as register_model_error
 from offline_mbrl.cli.ranges import SEEDS, SIDE_BY_SIDE, in_range
@@ -236,6 +237,7 @@ register(app)
 register_reports(app)
 register_model_error(app)
 register_select(app)
+register_coverage(app)
 
 
 @app.command

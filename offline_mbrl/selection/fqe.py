@@ -4,8 +4,8 @@
 
 A network of its own for every policy, all fitted in one program. The policies enter by their actions alone, so they may
 come from different systems. Observations are standardized and values are fitted in units of mean |r| / (1 - gamma), so
-that one learning rate serves all tasks. Targets are clipped to what rewards within the data's range can add up to, which
-no true value leaves; without it the networks of policies far from the data grow without bound.
+that one learning rate serves all tasks. Targets are clipped to what rewards within the data's range can add up to, as
+no true value leaves that; without it the networks of policies far from the data grow without bound.
 """
 
 from functools import partial

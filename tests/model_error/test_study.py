@@ -1,6 +1,7 @@
 """Whole studies of tiny models: what is written, what is not made twice, what is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,9 +36,14 @@ def fail(*args: object, **kwargs: object) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    job = make_job(
-        "mopo", "hopper-medium", steps=20, evaluate_every=20, episodes=1, seeds=(0, 3), overrides=MOPO, **DATA
-    )
+    settings: dict[str, Any] = {
+        "source": "synthetic",
+        "size": 300,
+        "evaluate_every": 20,
+        "episodes": 1,
+        "seeds": (0, 3),
+    }
+    job = make_job("mopo", "hopper-medium", steps=20, overrides=MOPO, **settings)
     run_job(job, tmp_path / "run", Paths(cache=tmp_path / "cache"))
     return tmp_path / "run"
 
