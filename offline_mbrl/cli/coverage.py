@@ -42,6 +42,7 @@ def coverage(
 
     from offline_mbrl.behavior.coverage import Plan, cover_run
     from offline_mbrl.behavior.coverage_table import coverage_table
+    from offline_mbrl.model_error.table import markdown
     from offline_mbrl.training.job import Paths
 
-    print(coverage_table(cover_run(run, Plan(rows, episodes), Paths(data_dir, cache_dir))))
+    print(markdown(*coverage_table(cover_run(run, Plan(rows, episodes), Paths(data_dir, cache_dir)))))

@@ -7,47 +7,60 @@ from tabulate import tabulate
 
 Record = dict[str, Any]
 
+Lines = tuple[list[str], list[list[str]]]
+"""A table's head and its lines."""
+
 MISSING = "–"
 
 
 def report(studies: Sequence[Record]) -> str:
-    """All three tables of some records, each with a heading."""
+    """All tables of some records."""
     parts = (
         ("Error", horizon_table(studies)),
         ("Endings", termination_table(studies)),
         ("Calibration", calibration_table(studies)),
         ("Penalties", penalty_table(studies)),
     )
-    return "\n\n".join(f"## {title}\n\n{table}" for title, table in parts) + "\n"
+    return under_headings(parts)
 
 
-def horizon_table(studies: Sequence[Record]) -> str:
+def horizon_table(studies: Sequence[Record]) -> Lines:
     """Median open-loop error of the mean and of samples after the reported steps, in deviations of the data."""
     steps = list(studies[0]["actions"]["data"]["open_loop"]["mean"]["state"]["dimensions"])
     head = ["data", "seed", "actions", "prediction", *(f"h = {step}" for step in steps), "reward, h = 1"]
-    return _markdown(head, (_horizon_row(*line, steps) for line in _lines(studies)))
+    return head, [_horizon_row(*line, steps) for line in _lines(studies)]
 
 
-def termination_table(studies: Sequence[Record]) -> str:
+def termination_table(studies: Sequence[Record]) -> Lines:
     """Precision and recall of the endings that the mean path foresees, of rows that end within h steps."""
     steps = list(studies[0]["actions"]["data"]["open_loop"]["mean"]["termination"])
     head = ["data", "seed", "actions", *(f"h = {step}" for step in steps)]
-    return _markdown(head, (_termination_row(record, way, steps) for record, way in _ways(studies)))
+    return head, [_termination_row(record, way, steps) for record, way in _ways(studies)]
 
 
-def calibration_table(studies: Sequence[Record]) -> str:
+def calibration_table(studies: Sequence[Record]) -> Lines:
     """Observed coverage of the mixture's central intervals, one step ahead."""
     levels = list(studies[0]["actions"]["data"]["calibration"]["intervals"])
     head = ["data", "seed", "actions", *(f"{float(level):.0%}" for level in levels), "calibration error"]
-    return _markdown(head, (_calibration_row(record, way) for record, way in _ways(studies)))
+    return head, [_calibration_row(record, way) for record, way in _ways(studies)]
 
 
-def penalty_table(studies: Sequence[Record]) -> str:
+def penalty_table(studies: Sequence[Record]) -> Lines:
     """Spearman's rank correlation of every penalty with the true one-step error: a column for data and actions."""
     ways = list(_ways(studies))
     head = ["penalty", *(" ".join(_name(record, way)) for record, way in ways)]
     penalties = studies[0]["actions"]["data"]["penalties"]
-    return _markdown(head, ([name, *(_correlation(record, way, name) for record, way in ways)] for name in penalties))
+    return head, [[name, *(_correlation(record, way, name) for record, way in ways)] for name in penalties]
+
+
+def under_headings(parts: Iterable[tuple[str, Lines]]) -> str:
+    """Tables in Markdown, each under its heading."""
+    return "\n\n".join(f"## {title}\n\n{markdown(*lines)}" for title, lines in parts) + "\n"
+
+
+def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A pipe table; what stands in it is text already."""
+    return tabulate([list(line) for line in lines], list(head), tablefmt="pipe", disable_numparse=True)
 
 
 def _ways(studies: Iterable[Record]) -> Iterable[tuple[Record, str]]:
@@ -101,7 +114,3 @@ def _number(value: float | None) -> str:
 
 def _share(value: float | None) -> str:
     return MISSING if value is None else f"{value:.0%}"
-
-
-def _markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    return tabulate([list(line) for line in lines], list(head), tablefmt="pipe", disable_numparse=True)

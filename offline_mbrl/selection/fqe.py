@@ -26,14 +26,14 @@ TINY = 1e-6
 
 
 class FQEConfig(Config):
-    """The evaluation's settings; network, optimizer and target rate are those of DOPE's FQE-L2."""
+    """The evaluation's settings: at least 1 / ((1 - gamma) tau) steps are one horizon, and four of them are needed."""
 
     discount: float = Field(0.99, ge=0, lt=1, description="gamma of the value")
     hidden: tuple[Width, ...] = Field((256, 256), description="widths of a network's hidden layers")
     steps: int = Field(20_000, ge=1, description="gradient steps")
     batch_size: int = Field(256, ge=1, description="rows of one step, the same for all policies")
     learning_rate: float = Field(3e-4, gt=0, description="Adam rate, which falls to 0 as a cosine")
-    tau: float = Field(0.005, gt=0, le=1, description="Polyak step of the target network")
+    tau: float = Field(0.02, gt=0, le=1, description="Polyak step of the target network")
 
 
 class Evaluator(struct.PyTreeNode):

@@ -62,7 +62,7 @@ def scores(policies: Sequence[Candidate]) -> list[Score]:
     for name in names:
         able = [one for one in policies if name in one.estimates]
         found.append(score(name, able, _column(able, name)))
-    for combined in COMBINED:
+    for combined in COMBINED if policies else ():
         if all(name in one.estimates for one in policies for name in combined):
             title = f"mean rank of {' and '.join(combined) if len(combined) == 2 else 'all'}"
             found.append(score(title, policies, mean_rank([_column(policies, name) for name in combined])))

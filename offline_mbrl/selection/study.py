@@ -54,6 +54,12 @@ class Settings(NamedTuple):
     draw: int = 0  # seed of all draws
 
 
+def alike(about: Mapping[str, Any]) -> str:
+    """What the estimates of policies that are compared share, as text."""
+    own = ("job", "algorithm", "config", "last_step")
+    return json.dumps({name: value for name, value in about.items() if name not in own}, sort_keys=True)
+
+
 def settings_of(fqe: Mapping[str, Any], penalty: str, **others: Any) -> Settings:
     """Settings of plain values.
 

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
-from tabulate import tabulate
-
+from offline_mbrl.model_error.table import MISSING, Lines, under_headings
 from offline_mbrl.selection.bandit import Curve
 from offline_mbrl.selection.scores import Candidate, Score
 
-MISSING = "–"
 BUDGETS = (1, 8, 20, 50, 100, 200)
 """Episodes that the table of the bandit shows."""
 
@@ -17,17 +15,17 @@ def report(policies: Sequence[Candidate], found: Sequence[Score], curve: Curve) 
     parts = [("Budgeted online choice", bandit_table(curve))]
     if found:
         parts = [("Estimators", score_table(found)), ("Policies", candidate_table(policies)), *parts]
-    return "\n\n".join(f"## {title}\n\n{table}" for title, table in parts) + "\n"
+    return under_headings(parts)
 
 
-def score_table(found: Sequence[Score]) -> str:
+def score_table(found: Sequence[Score]) -> Lines:
     """A line for each estimator; regret in percent of the spread between the best and the worst policy."""
     kept = list(found[0].regret)
     head = ["estimator", "policies", "rank correlation", *(f"regret@{k}" for k in kept), "absolute error"]
-    return _markdown([*head, "chosen", "its score", "best score"], [_score_line(one, kept) for one in found])
+    return [*head, "chosen", "its score", "best score"], [_score_line(one, kept) for one in found]
 
 
-def candidate_table(policies: Sequence[Candidate]) -> str:
+def candidate_table(policies: Sequence[Candidate]) -> Lines:
     """A line for each policy, the best one first."""
     names = list(dict.fromkeys(name for one in policies for name in one.estimates))
     order = sorted(policies, key=lambda one: -one.value)
@@ -36,14 +34,14 @@ def candidate_table(policies: Sequence[Candidate]) -> str:
         + [_number(one.estimates.get(name)) for name in names]
         for one in order
     ]
-    return _markdown(["policy", "seed", "step", "score", "true value", *names], lines)
+    return ["policy", "seed", "step", "score", "true value", *names], lines
 
 
-def bandit_table(curve: Curve) -> str:
+def bandit_table(curve: Curve) -> Lines:
     """The true mean score of the policy that would be deployed after some episodes, with its 95 % interval."""
     budgets = [budget for budget in BUDGETS if budget <= len(curve.mean)]
     cells = [f"{curve.mean[k - 1]:.1f} [{curve.low[k - 1]:.1f}, {curve.high[k - 1]:.1f}]" for k in budgets]
-    return _markdown(["episodes", *map(str, budgets)], [["score", *cells]])
+    return ["episodes", *map(str, budgets)], [["score", *cells]]
 
 
 def _score_line(one: Score, kept: Sequence[int]) -> list[str]:
@@ -55,7 +53,3 @@ def _score_line(one: Score, kept: Sequence[int]) -> list[str]:
 
 def _number(value: float | None) -> str:
     return MISSING if value is None else f"{value:.4g}"
-
-
-def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    return tabulate([list(line) for line in lines], list(head), tablefmt="pipe", disable_numparse=True)

@@ -48,7 +48,7 @@ def test_principal_directions_are_those_of_most_variance() -> None:
     common = generator.normal(size=1000)
     rows = np.stack([common, common + 0.01 * generator.normal(size=1000), generator.normal(size=1000)], axis=1)
     first = principal_directions(rows).axes[:, 0]
-    np.testing.assert_allclose(np.abs(first), (0.5**0.5, 0.5**0.5, 0.0), atol=0.05)
+    np.testing.assert_allclose(np.abs(first), (0.5**0.5, 0.5**0.5, 0.0), atol=0.1)
 
 
 def test_a_recording_keeps_what_live_rows_did() -> None:
@@ -79,7 +79,7 @@ def test_a_runs_policies_are_measured_once(tmp_path: Path, monkeypatch: pytest.M
     assert (run / "coverage.png").is_file()
     assert [one["seed"] for one in found["seeds"]] == [0, 1]
     assert found["data"]["outside"] <= 0.06
-    assert "| seed 1 in its own states" in coverage_table(found)
+    assert coverage_table(found)[1][-1][0] == "seed 1 in its own states"
     monkeypatch.setattr(coverage_module, "visit", None)
     again = cover_run(run, Plan(rows=50, episodes=2), paths)
     assert coverage_table(again) == coverage_table(found)

@@ -1,5 +1,6 @@
 """Whole choices among tiny runs: estimates, records, resuming, the command."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,17 @@ def train(folder: Path, algorithm: str, seeds: tuple[int, ...] = (0,), size: int
     return folder
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    train(folder / "bc", "bc")
+    train(folder / "td3", "td3_bc", seeds=(0, 1))
+    return folder
+
+
 @pytest.fixture
-def runs(tmp_path: Path) -> list[Path]:
-    return [train(tmp_path / "bc", "bc"), train(tmp_path / "td3", "td3_bc", seeds=(0, 1))]
+def runs(trained: Path, tmp_path: Path) -> list[Path]:
+    return [Path(shutil.copytree(trained / name, tmp_path / name)) for name in ("bc", "td3")]
 
 
 def test_policies_are_estimated_once_and_kept_beside_their_scores(
