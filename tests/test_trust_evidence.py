@@ -7,7 +7,14 @@ import pytest
 from offline_mbrl.behavior.coverage import FILE as COVERAGE
 from offline_mbrl.behavior.coverage_table import coverage_table
 from offline_mbrl.model_error.study import read_study
-from offline_mbrl.model_error.table import Lines, calibration_table, horizon_table, markdown, penalty_table
+from offline_mbrl.model_error.table import (
+    Lines,
+    calibration_table,
+    horizon_table,
+    markdown,
+    penalty_table,
+    termination_table,
+)
 from offline_mbrl.selection.bandit import Bandit, bandit_curve
 from offline_mbrl.selection.pool import pooled_scores
 from offline_mbrl.selection.scores import candidates, scores
@@ -25,7 +32,8 @@ def model_error_tables() -> list[Lines]:
     studies = [record for robot in ROBOTS for record in read_study(RESULTS / "model_error" / robot)]
     covered = [path / COVERAGE for path in runs() if (path / COVERAGE).exists()]
     coverage = [coverage_table(records.read_json(path)) for path in covered]
-    return [horizon_table(studies), penalty_table(studies), calibration_table(studies), *coverage]
+    tables = (horizon_table, penalty_table, calibration_table, termination_table)
+    return [*(table(studies) for table in tables), *coverage]
 
 
 def selection_tables() -> list[Lines]:

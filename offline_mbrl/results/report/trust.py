@@ -26,9 +26,7 @@ CHOICE = (
     "the best and the worst"
 )
 POLICIES = "{task}: the policies, their estimates, and their discounted value in the simulator"
-COVERAGE = (
-    "{job}: distance of state-action pairs to the nearest of the data; outside: beyond 95 % of its own"
-)
+COVERAGE = "{job}: distance of state-action pairs to the nearest of the data; outside: beyond 95 % of its own"
 
 
 def trust(gathered: Gathered) -> list[str]:
