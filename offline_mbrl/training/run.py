@@ -9,9 +9,10 @@ Each draw depends on the seed and the step alone, so on the same device it ends 
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,25 +30,30 @@ from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.pretraining.fit import Report, result_shape
 from offline_mbrl.progress import progress
 from offline_mbrl.simulation.simulator import Simulator
-from offline_mbrl.stopping import at_safe_points, stop_here, stop_requested
+from offline_mbrl.stopping import SAVE_EVERY, at_safe_points, stop_here, stop_requested
 from offline_mbrl.storage import records
 from offline_mbrl.tasks import get_task
 from offline_mbrl.training import lanes
-from offline_mbrl.training.divergence import Divergence, diverging
+from offline_mbrl.training.divergence import (
+    Divergence,
+    all_diverged,
+    diverging,
+    read_divergences,
+    write_divergences,
+)
 from offline_mbrl.training.experiment import lane_keys, matmul_precision, pretrain, progress_bar
 from offline_mbrl.training.job import Job, Paths, claim
 from offline_mbrl.training.loop import Period, Program, compile_lanes, periods
 from offline_mbrl.training.provenance import describe
 from offline_mbrl.training.saving import (
     CHECKPOINTS,
-    SAVE_EVERY,
     Saver,
     drop_checkpoints,
     last_step,
     read_state,
     save_final,
 )
-from offline_mbrl.training.scoring import Record, score_lanes
+from offline_mbrl.training.scoring import Record, metric_records, score_lanes
 from offline_mbrl.training.system import System, configured
 from offline_mbrl.types import Data
 
@@ -102,7 +108,7 @@ def run_job(
     """
     (diverged,) = run_jobs([(job, out)], paths, console, save_every)
     if len(diverged) == len(job.seeds):
-        raise UserError(f"every seed diverged: {'; '.join(map(str, diverged))}")
+        raise all_diverged(diverged)
     return diverged
 
 
@@ -129,8 +135,10 @@ def run_jobs(
     waiting = [(job, out) for job, out in jobs if records.job_status(out) != "finished"]
     diverged: dict[Path, list[Divergence]] = {}
     with matmul_precision(jobs[0][0].precision):
-        for _, started in groupby(sorted(waiting, key=_last_step), key=_last_step):
-            diverged |= _train(open_jobs(list(started), paths, console), console, save_every)
+        at_step = sorted(((_last_step(out), (job, out)) for job, out in waiting), key=itemgetter(0))
+        for step, started in groupby(at_step, key=itemgetter(0)):
+            opened = _open([each for _, each in started], step, paths, console)
+            diverged |= _train(opened, console, save_every)
     for _, out in jobs:
         if records.job_status(out) == "finished":
             drop_checkpoints(out)
@@ -138,14 +146,14 @@ def run_jobs(
 
 
 def open_run(job: Job, out: Path, paths: Paths, console: Console | None = None) -> Opened:
-    """`open_jobs` for one job, at the precision it was trained with; of a finished one the state that was kept."""
+    """A job with its last state, at the precision it was trained with; of a finished one the state that was kept."""
     with matmul_precision(job.precision):
-        return open_jobs([(job, out)], paths, console or Console(stderr=True))
+        return _open([(job, out)], _last_step(out), paths, console or Console(stderr=True))
 
 
-def open_jobs(jobs: Sequence[tuple[Job, Path]], paths: Paths, console: Console) -> Opened:
-    """Loads the data, reads or makes the fits, compiles, and restores the last checkpoints or starts afresh."""
-    first, step, finished = jobs[0][0], _last_step(jobs[0]), _finished(jobs[0][1])
+def _open(jobs: Sequence[tuple[Job, Path]], step: int, paths: Paths, console: Console) -> Opened:
+    """Loads the data, reads or makes the fits, compiles, and restores what was saved at `step` or starts afresh."""
+    first, finished = jobs[0][0], _finished(jobs[0][1])
     ends = [0, *accumulate(len(job.seeds) for job, _ in jobs)]
     members = [Member(job, out, slice(*ends[row : row + 2])) for row, (job, out) in enumerate(jobs)]
     dataset = load(first.task, first.source, first.size, first.physics, paths.data, paths.cache)
@@ -166,8 +174,8 @@ def open_jobs(jobs: Sequence[tuple[Job, Path]], paths: Paths, console: Console) 
     return Opened(members, program, data, program.init(keys, data, _concatenate(fits)), 0)
 
 
-def _last_step(started: tuple[Job, Path]) -> int:
-    return last_step(started[1], _finished(started[1]))
+def _last_step(out: Path) -> int:
+    return last_step(out, _finished(out))
 
 
 def _finished(out: Path) -> bool:
@@ -285,8 +293,7 @@ def _resume_records(member: Member, step: int) -> list[Divergence]:
     """Drops the records beyond the last checkpoint; the seeds that had diverged by then."""
     for file in (records.SCORES, records.METRICS):
         records.truncate_after(member.out / file, step)
-    entries = [Divergence(**entry) for entry in records.read_json(member.out / records.DIVERGED, missing=[])]
-    return [entry for entry in entries if entry.step <= step]
+    return [entry for entry in read_divergences(member.out) if entry.step <= step]
 
 
 def _score(opened: Opened, period: Period, simulator: Simulator) -> list[list[Record]]:
@@ -300,14 +307,8 @@ def _record(member: Member, period: Period, scores: list[list[Record]], diverged
     """Appends the period's records of the seeds that are sound; their scores."""
     given_up = {entry.seed for entry in diverged}
     sound = [row for row, seed in enumerate(member.job.seeds) if seed not in given_up]
-    metrics = member.own(dict(period.metrics))
-    records.append_records(
-        member.out / records.METRICS,
-        [
-            {"seed": member.job.seeds[row], "step": period.step} | {name: v[row] for name, v in metrics.items()}
-            for row in sound
-        ],
-    )
+    metrics = metric_records(member.job.seeds, period.step, member.own(dict(period.metrics)))
+    records.append_records(member.out / records.METRICS, [metrics[row] for row in sound])
     records_in_order = [record for row in sound for record in scores[row]]
     records.append_records(member.out / records.SCORES, records_in_order)
     return [record["score"] for record in records_in_order]
@@ -323,7 +324,7 @@ def _note_divergence(member: Member, period: Period, known: list[Divergence], sa
             checkpoint = None if last_good is None else _keep_checkpoint(member.out, last_good)
             divergences.append(Divergence(seed, period.step, quantity, f"{value:g}", checkpoint))
     if divergences:
-        records.write_json(member.out / records.DIVERGED, [asdict(entry) for entry in (*known, *divergences)])
+        write_divergences(member.out, [*known, *divergences])
     return divergences
 
 

@@ -1,6 +1,6 @@
 """Scores the policies of all lanes at once, for every way of acting that a system has."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -41,6 +41,14 @@ def score_lanes(
 def ways_of_acting(program: Program) -> list[tuple[str, Callable[..., Any]]]:
     """The variants by name, or the one way of acting under no name."""
     return list(program.variants.items()) or [("", program.act)]
+
+
+def metric_records(seeds: Sequence[int], step: int, metrics: Mapping[str, NDArray[Any]]) -> list[Record]:
+    """For each seed one record of its metrics [S], means over the gradient steps of the period that ended at `step`."""
+    return [
+        {"seed": seed, "step": step} | {name: float(values[row]) for name, values in metrics.items()}
+        for row, seed in enumerate(seeds)
+    ]
 
 
 def _record(robot: Robot, variant: str, seed: int, step: int, returns: NDArray[np.float64]) -> Record:

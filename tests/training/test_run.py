@@ -30,19 +30,9 @@ from offline_mbrl.training.loop import Period
 from offline_mbrl.training.run import Opened, open_run, run_job
 from offline_mbrl.training.saving import CHECKPOINTS, FINAL
 from offline_mbrl.types import Array, Data, Key, Metrics
+from tests.training.tiny import TINY_BC, TINY_MOPO
 
 pytestmark = pytest.mark.medium
-
-TINY_BC: dict[str, object] = {"hidden": (8, 8), "batch_size": 16}
-TINY_MOPO: dict[str, object] = {
-    "hidden": (8, 8),
-    "batch_size": 16,
-    "rollout_batch": 20,
-    "rollout_every": 10,
-    "dynamics.hidden": (8, 8),
-    "dynamics.weight_decay": (0.0, 0.0, 0.0),
-    "dynamics.max_epochs": 2,
-}
 
 
 def make(algorithm: str = "bc", steps: int = 40, seeds: tuple[int, ...] = (0, 1), **changes: Any) -> Job:
