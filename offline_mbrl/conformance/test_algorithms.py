@@ -77,6 +77,7 @@ def test_a_concluded_state_acts_as_before(case: Case, together: Trained) -> None
     for act in (case.program.act, *case.program.variants.values()):
         before, after = act(case.program.deploy(together.state), obs), act(case.program.deploy(concluded), obs)
         np.testing.assert_array_equal(before, after)
+        np.testing.assert_array_equal(before, act(case.program.conclude(case.program.deploy(together.state)), obs))
 
 
 def test_compiles_once_for_all_periods(case: Case, together: Trained) -> None:

@@ -94,13 +94,15 @@ def compile_lanes(build: Callable[[Numbers], Algorithm], numbers: Numbers, perio
     init_all = jax.jit(jax.vmap(init, in_axes=(0, 0, None, 0)))
     advance_all = jax.jit(jax.vmap(advance, in_axes=(0, 0, None, 0, None)), donate_argnums=0)
     deploy_all = jax.jit(jax.vmap(deploy))
+    # Acting may be asked of another device than trains: numbers on the host go with the state.
+    on_host = {name: np.asarray(values) for name, values in numbers.items()}
     return Program(
         init=lambda keys, data, pretrained: init_all(numbers, keys, data, pretrained),
         advance=lambda state, data, keys, step: advance_all(state, numbers, data, keys, step),
         deploy=(lambda state: deploy_all(state, numbers)) if first.deploy else _same,
         conclude=jax.jit(jax.vmap(first.conclude)) if first.conclude else _same,
-        act=_batch(lambda numbers: build(numbers).act, numbers),
-        variants={name: _batch(partial(_variant, build, name), numbers) for name in first.variants},
+        act=_batch(lambda numbers: build(numbers).act, on_host),
+        variants={name: _batch(partial(_variant, build, name), on_host) for name in first.variants},
         period=period,
         programs=lambda: int(getattr(advance_all, "_cache_size")()),  # noqa: B009, the attribute is private to jax
     )
@@ -199,7 +201,7 @@ def _variant(build: Callable[[Numbers], Algorithm], name: str, numbers: Numbers)
     return build(numbers).variants[name]
 
 
-def _batch(act_of: Callable[[Numbers], Act], numbers: Numbers) -> BatchedAct:
+def _batch(act_of: Callable[[Numbers], Act], numbers: Mapping[str, np.ndarray]) -> BatchedAct:
     """The deterministic policy for all lanes and episodes at once."""
 
     def one(state: State, numbers: Numbers, obs: Array) -> Array:
