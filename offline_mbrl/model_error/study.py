@@ -136,7 +136,7 @@ def _keep(subject: Subject, protocol: Protocol, folder: Path) -> Path:
         before = records.read_json(path)
         if before is None or before["about"] != about:
             folder.mkdir(parents=True, exist_ok=True)
-            records.write_json(path, {"about": about} | _record(subject, protocol, seed))
+            records.write_json(path, {"about": about} | record_of(subject, protocol, seed))
     return folder
 
 
@@ -156,7 +156,8 @@ def _about(subject: Subject, protocol: Protocol, seed: int) -> dict[str, Any]:
     }
 
 
-def _record(subject: Subject, protocol: Protocol, seed: int) -> dict[str, Any]:
+def record_of(subject: Subject, protocol: Protocol, seed: int) -> dict[str, Any]:
+    """The measurements of one seed's world model; `UserError` where no held-out row can serve as a start."""
     dataset, candidates = subject.dataset, held_out(subject.system, subject.dataset, seed)
     whole = candidates[tells_state(dataset)[candidates]]
     rows = whole[: protocol.rows]
