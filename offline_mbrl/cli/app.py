@@ -12,11 +12,14 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from offline_mbrl.cli.commands import Commands
+from offline_mbrl.cli.coverage import register as register_coverage
 from offline_mbrl.cli.data import app as data_app
+from offline_mbrl.cli.model_error import register as register_model_error
 from offline_mbrl.cli.ranges import SEEDS, SIDE_BY_SIDE, in_range
 from offline_mbrl.cli.report import register as register_reports
 from offline_mbrl.cli.results import register
-from offline_mbrl.errors import UserError
+from offline_mbrl.cli.select import register as register_select
+from offline_mbrl.cli.settings import settings
 from offline_mbrl.failures import guarded
 from offline_mbrl.precision import Precision
 from offline_mbrl.stopping import SAVE_EVERY
@@ -130,7 +133,7 @@ def train(
         task,
         preset=preset,
         steps=steps,
-        overrides=_settings(set_),
+        overrides=settings(set_),
         source=source,
         size=size,
         physics=physics,
@@ -233,6 +236,9 @@ def evaluate(
 
 register(app)
 register_reports(app)
+register_model_error(app)
+register_select(app)
+register_coverage(app)
 
 
 @app.command
@@ -253,24 +259,6 @@ def doctor(data_dir: Path | None = None, cache_dir: Path | None = None) -> None:
     for check in results:
         print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.finding}")
     sys.exit(0 if all(check.ok for check in results) else 1)
-
-
-def _settings(pairs: tuple[str, ...]) -> dict[str, object]:
-    """`key=value` texts as settings; a value is read as JSON where it is JSON, else as text."""
-    import json
-
-    settings: dict[str, object] = {}
-    for pair in pairs:
-        key, separator, text = pair.partition("=")
-        if not separator or not key:
-            raise UserError(f"--set needs key=value, not '{pair}'")
-        if key in settings:
-            raise UserError(f"--set gives {key} twice; leave one of the two out")
-        try:
-            settings[key] = json.loads(text)
-        except ValueError:
-            settings[key] = text
-    return settings
 
 
 def _write_results(folder: Path, published: Path | None) -> None:
