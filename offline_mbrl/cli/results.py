@@ -10,6 +10,7 @@ from offline_mbrl.cli.ranges import in_range
 
 Runs = Annotated[Positional[tuple[Path, ...]], arg(metavar="RUNS...")]
 Form = Literal["md", "csv", "latex", "html"]
+Markup = Literal["md", "latex", "html"]
 Diverged = Literal["count", "survivors"]
 RESULTS = (Path("results"),)
 
@@ -49,6 +50,27 @@ def table(
     from offline_mbrl.results.tables import table as make_table
 
     print(make_table(runs, format, find_published(published), Options(pool, diverged, sort, only, digits)))
+
+
+def verdict(runs: Runs = RESULTS, published: str | None = None, format: Markup = "md", digits: int = 1) -> None:
+    """Print ours beside what was published: for each cell the difference and whether it lies within their interval.
+
+    For example:
+
+      offline-mbrl verdict results/mopo/penalties
+      offline-mbrl verdict results --published builtin
+
+    Args:
+      runs: folders that hold runs, at any depth; results when absent.
+      published: builtin, a CSV of the same columns, or a suite, whose numbers are meant; each job's suite when absent.
+      format: Markdown, LaTeX or HTML.
+      digits: behind the point.
+    """
+    in_range(0, 12, digits=digits)
+
+    from offline_mbrl.launch.reproduction import verdict_table
+
+    print(verdict_table(runs, published, format, digits))
 
 
 def plot(
@@ -164,6 +186,6 @@ def import_(scores: Annotated[Positional[Path], arg(metavar="SCORES")], out: Pat
 
 def register(app: Commands) -> None:
     """Adds these commands to `app`."""
-    for command in (table, plot, compare, export):
+    for command in (table, verdict, plot, compare, export):
         app.command(command)
     app.command(name="import")(import_)
