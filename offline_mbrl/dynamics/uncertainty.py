@@ -147,4 +147,6 @@ def require_noise(penalty: PenaltyName, kind: str) -> None:
     """
     if kind == "deterministic" and PENALTIES[penalty].noise:
         able = ", ".join(name for name, known in PENALTIES.items() if not known.noise)
-        raise UserError(f"penalty={penalty} means nothing for a deterministic model, which predicts no noise; choose {able}")
+        raise UserError(
+            f"penalty={penalty} means nothing for a deterministic model, which predicts no noise; choose {able}"
+        )

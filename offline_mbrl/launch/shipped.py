@@ -67,8 +67,12 @@ def describe_suites() -> list[list[str]]:
 
 def _lines(request: Request) -> list[list[str]]:
     suite = read_suite(request.path)
-    sizes = [(scale, at_scale(suite, scale)) for scale in scales(suite) or [""] if scale or not suite.scale]
-    return [[request.name, scale, str(len(plan(one))), one.cost, suite.title] for scale, one in sizes]
+    sizes = [(scale, at_scale(suite, scale or None)) for scale in scales(suite) or [""]]
+    titles = [suite.title, *[""] * len(sizes)]
+    return [
+        [request.name, scale, str(len(plan(one))), one.cost, title]
+        for (scale, one), title in zip(sizes, titles, strict=False)
+    ]
 
 
 def _folder() -> Path:

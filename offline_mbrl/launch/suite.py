@@ -17,7 +17,6 @@ from offline_mbrl.results.published import BUILTIN, SHIPPED
 from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
 from offline_mbrl.training.job import Job, make_job
 
-
 FULL = "full"
 """The scale of a suite as it is written, where its file has others."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import distrax
 import flax.linen as nn
@@ -41,6 +41,20 @@ def orthogonal(scale: float, iterations: int = 60) -> nn.initializers.Initialize
     return draw
 
 
+Init = Literal["glorot", "torch"]
+"""How layers are drawn: Glorot-uniform weights and zero biases, or PyTorch's default."""
+
+
+def uniform_by(fan_in: int) -> nn.initializers.Initializer:
+    """Uniform in +-1 / sqrt(fan_in): the default of `torch.nn.Linear`, for its weights and biases alike."""
+
+    def draw(key: Key, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None) -> Array:
+        bound = fan_in**-0.5
+        return jax.random.uniform(key, tuple(shape), dtype, -bound, bound)
+
+    return draw
+
+
 class MLP(nn.Module):
     """Fully connected layers with one activation between them; Glorot-uniform weights by default, zero biases."""
 
@@ -48,12 +62,19 @@ class MLP(nn.Module):
     outputs: int
     activation: Callable[[Array], Array] = nn.relu
     kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
+    init: Init = "glorot"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for width in self.hidden:
-            x = self.activation(nn.Dense(width, kernel_init=self.kernel_init)(x))
-        return nn.Dense(self.outputs, kernel_init=self.kernel_init)(x)
+            x = self.activation(self._dense(width, x))
+        return self._dense(self.outputs, x)
+
+    def _dense(self, width: int, x: Array) -> Array:
+        if self.init == "glorot":
+            return nn.Dense(width, kernel_init=self.kernel_init)(x)
+        draw = uniform_by(x.shape[-1])
+        return nn.Dense(width, kernel_init=draw, bias_init=draw)(x)
 
 
 class GaussianActor(nn.Module):
@@ -62,10 +83,11 @@ class GaussianActor(nn.Module):
     hidden: tuple[int, ...]
     action_dim: int
     log_std_bounds: tuple[float, float] = (-5.0, 2.0)
+    init: Init = "glorot"
 
     @nn.compact
     def __call__(self, obs: Array) -> tuple[Array, Array]:
-        mean, log_std = jnp.split(MLP(self.hidden, 2 * self.action_dim)(obs), 2, axis=-1)
+        mean, log_std = jnp.split(MLP(self.hidden, 2 * self.action_dim, init=self.init)(obs), 2, axis=-1)
         return mean, jnp.clip(log_std, *self.log_std_bounds)
 
 
@@ -85,21 +107,25 @@ class Critic(nn.Module):
 
     hidden: tuple[int, ...]
     kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
+    init: Init = "glorot"
 
     @nn.compact
     def __call__(self, obs: Array, action: Array) -> Array:
-        mlp = MLP(self.hidden, 1, kernel_init=self.kernel_init)
+        mlp = MLP(self.hidden, 1, kernel_init=self.kernel_init, init=self.init)
         return mlp(jnp.concatenate([obs, action], axis=-1)).squeeze(-1)
 
 
 def critic_ensemble(
-    count: int, hidden: tuple[int, ...], kernel_init: nn.initializers.Initializer = Critic.kernel_init
+    count: int,
+    hidden: tuple[int, ...],
+    kernel_init: nn.initializers.Initializer = Critic.kernel_init,
+    init: Init = "glorot",
 ) -> nn.Module:
     """`count` independent critics as one module: (obs [..., d], action [..., m]) -> [count, ...]."""
     ensemble = nn.vmap(
         Critic, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=None, out_axes=0, axis_size=count
     )
-    module: nn.Module = ensemble(hidden, kernel_init)
+    module: nn.Module = ensemble(hidden, kernel_init, init)
     return module
 
 

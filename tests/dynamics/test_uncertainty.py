@@ -199,5 +199,7 @@ def test_only_the_individual_penalty_needs_one_member() -> None:
     prediction, member = random_prediction(3)
     alone = Gaussian(*(part[member, jnp.arange(9)][None] for part in prediction))
     for name, penalty in PENALTIES.items():
-        same = np.allclose(penalty(alone, jnp.zeros(9, jnp.int32), step_of(prediction)), measure(name, prediction, member))
+        same = np.allclose(
+            penalty(alone, jnp.zeros(9, jnp.int32), step_of(prediction)), measure(name, prediction, member)
+        )
         assert same is not penalty.all_members

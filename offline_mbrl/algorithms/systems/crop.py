@@ -30,7 +30,7 @@ from offline_mbrl.dynamics.config import EnsembleConfig
 from offline_mbrl.dynamics.models.gaussian import GaussianConfig
 from offline_mbrl.dynamics.rollout import Model, ModelStep, ensemble_model
 from offline_mbrl.keys import stream
-from offline_mbrl.nn.networks import GaussianActor, Params, critic_ensemble, tanh_gaussian
+from offline_mbrl.nn.networks import Params, critic_ensemble, tanh_gaussian
 from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
@@ -135,8 +135,7 @@ def make(problem: Problem, config: CROPConfig, steps: int) -> SAC:
     """Soft actor-critic with CROP's wider critics and looser policy."""
     return replace(
         sac.make(problem, config, steps),
-        actor=GaussianActor(config.hidden, problem.action_dim, config.log_std_bounds),
-        critic=critic_ensemble(config.critics, config.critic_hidden),
+        critic=critic_ensemble(config.critics, config.critic_hidden, init=config.init),
     )
 
 

@@ -27,7 +27,6 @@ from offline_mbrl.keys import stream
 from offline_mbrl.nn.train_state import TrainState
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
-
 MATCHED_ROWS = 4096
 """Data rows over which penalties are compared."""
 
