@@ -1,4 +1,4 @@
-"""Ours beside what was published, cell by cell: *within*, *above* or *below* its interval, or why it is no comparison."""
+"""Ours beside what was published: for each cell *within*, *above* or *below*, or why it is no comparison."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
