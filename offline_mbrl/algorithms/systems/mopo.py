@@ -89,7 +89,7 @@ def tune(
 
 
 def scale_to_match(penalty: Penalty, ensemble: Ensemble, rows: Transition, key: Key) -> Array:
-    """E[max_i ||sigma_i||] / E[u] over rows: by it lambda grows so that lambda E[u] is what MOPO's own penalty costs."""
+    """E[max_i ||sigma_i||] / E[u] over rows: times it, lambda makes u cost there what MOPO's own penalty does."""
     prediction = predict(ensemble, rows.obs, rows.action)
     member = sample_members(ensemble, stream(key, "elite"), rows.reward.shape[0])
     drawn = draw(pick(prediction, member), stream(key, "noise"))
@@ -150,6 +150,9 @@ DEFINITION = Definition(
         "The hopper's termination rule bounds components on both sides; public copies bound them from above only.",
         "All rows of medium-expert are used; the official replay pool keeps the last million.",
         "Alpha is clamped to at most 1 and the actor's log-std to [-5, 2] (OfflineRL-Kit); the official code clamps "
-        "only the latter, to [-20, 2].",
+        "only the latter, to [-20, 2], as the preset `official-v0` does.",
+        "The density of a squashed action is exact; the peers add 1e-6 inside its logarithm.",
+        'Networks start from Glorot-uniform weights, as the official code\'s; `init = "torch"`, in the preset `kit`, '
+        "draws them as OfflineRL-Kit's library does.",
     ),
 )
