@@ -73,8 +73,8 @@ class Definition:
     `build(problem, config, steps)` gives the functions for a run of `steps` gradient steps;
     `pretraining(problem, config, steps)` what is fitted to the data first: the results are handed to `init` by name.
     `deviations` lists, one sentence each, what differs from the paper or its official code. `version` is raised when a
-    change moves the algorithm's numbers: it enters the identity of every run. `caution` says what the metrics of the last
-    period, means over seeds, give reason to doubt; it is a warning when a run ends.
+    change moves the algorithm's numbers: it enters the identity of every run. `caution` says what the metrics of the
+    last period, means over seeds, give reason to doubt: a warning when a run ends.
     """
 
     name: str

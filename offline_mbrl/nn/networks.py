@@ -62,7 +62,7 @@ class MLP(nn.Module):
     outputs: int
     activation: Callable[[Array], Array] = nn.relu
     kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
-    init: Init = "glorot"
+    draws: Init = "glorot"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -71,7 +71,7 @@ class MLP(nn.Module):
         return self._dense(self.outputs, x)
 
     def _dense(self, width: int, x: Array) -> Array:
-        if self.init == "glorot":
+        if self.draws == "glorot":
             return nn.Dense(width, kernel_init=self.kernel_init)(x)
         draw = uniform_by(x.shape[-1])
         return nn.Dense(width, kernel_init=draw, bias_init=draw)(x)
@@ -83,11 +83,11 @@ class GaussianActor(nn.Module):
     hidden: tuple[int, ...]
     action_dim: int
     log_std_bounds: tuple[float, float] = (-5.0, 2.0)
-    init: Init = "glorot"
+    draws: Init = "glorot"
 
     @nn.compact
     def __call__(self, obs: Array) -> tuple[Array, Array]:
-        mean, log_std = jnp.split(MLP(self.hidden, 2 * self.action_dim, init=self.init)(obs), 2, axis=-1)
+        mean, log_std = jnp.split(MLP(self.hidden, 2 * self.action_dim, draws=self.draws)(obs), 2, axis=-1)
         return mean, jnp.clip(log_std, *self.log_std_bounds)
 
 
@@ -107,11 +107,11 @@ class Critic(nn.Module):
 
     hidden: tuple[int, ...]
     kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
-    init: Init = "glorot"
+    draws: Init = "glorot"
 
     @nn.compact
     def __call__(self, obs: Array, action: Array) -> Array:
-        mlp = MLP(self.hidden, 1, kernel_init=self.kernel_init, init=self.init)
+        mlp = MLP(self.hidden, 1, kernel_init=self.kernel_init, draws=self.draws)
         return mlp(jnp.concatenate([obs, action], axis=-1)).squeeze(-1)
 
 
@@ -119,13 +119,13 @@ def critic_ensemble(
     count: int,
     hidden: tuple[int, ...],
     kernel_init: nn.initializers.Initializer = Critic.kernel_init,
-    init: Init = "glorot",
+    draws: Init = "glorot",
 ) -> nn.Module:
     """`count` independent critics as one module: (obs [..., d], action [..., m]) -> [count, ...]."""
     ensemble = nn.vmap(
         Critic, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=None, out_axes=0, axis_size=count
     )
-    module: nn.Module = ensemble(hidden, kernel_init, init)
+    module: nn.Module = ensemble(hidden, kernel_init, draws)
     return module
 
 

@@ -116,7 +116,7 @@ def verdicts(groups: Iterable[Group], records: Sequence[Record]) -> list[Verdict
         curve = group.curves[0]
         cell = (row_of(curve), curve.column.task, str(curve.row.get("scale") or ""))
         ours = t_interval(group.final_scores) if group.counted else None
-        theirs = [one for one in records if one["algorithm"] == cell[0] and one["task"] == cell[1]]
+        theirs: list[Record | None] = [one for one in records if (one["algorithm"], one["task"]) == cell[:2]]
         found += [Verdict(cell, ours, len(group.counted), one, _word(curve, ours, one)) for one in theirs or [None]]
     return found
 

@@ -79,7 +79,7 @@ def make(problem: Problem, config: SACConfig, steps: int) -> SAC:
     return SAC(
         config=config,
         actor=GaussianActor(config.hidden, problem.action_dim, config.log_std_bounds, config.init),
-        critic=critic_ensemble(config.critics, config.hidden, init=config.init),
+        critic=critic_ensemble(config.critics, config.hidden, draws=config.init),
         actor_optimizer=cosine_adam(config.actor_lr, steps if config.actor_lr_decay else None),
         critic_optimizer=optax.adam(config.critic_lr),
         temperature_optimizer=optax.adam(config.temperature_lr),

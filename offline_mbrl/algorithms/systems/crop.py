@@ -135,7 +135,7 @@ def make(problem: Problem, config: CROPConfig, steps: int) -> SAC:
     """Soft actor-critic with CROP's wider critics and looser policy."""
     return replace(
         sac.make(problem, config, steps),
-        critic=critic_ensemble(config.critics, config.critic_hidden, init=config.init),
+        critic=critic_ensemble(config.critics, config.critic_hidden, draws=config.init),
     )
 
 
