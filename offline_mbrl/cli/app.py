@@ -313,7 +313,7 @@ def _write_verdicts(folder: Path, suite: str) -> None:
     from offline_mbrl.launch.reproduction import verdict_table
     from offline_mbrl.storage.files import write_text
 
-    text = verdict_table([folder], suite, "md", 1)
+    text = verdict_table([folder], suite)
     write_text(folder / "verdict.md", text + "\n")
     print(text)
 

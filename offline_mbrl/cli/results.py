@@ -12,6 +12,7 @@ Runs = Annotated[Positional[tuple[Path, ...]], arg(metavar="RUNS...")]
 Form = Literal["md", "csv", "latex", "html"]
 Markup = Literal["md", "latex", "html"]
 Diverged = Literal["count", "survivors"]
+Rule = Literal["last-ten", "median-of-fifty", "last"]
 RESULTS = (Path("results"),)
 
 
@@ -24,6 +25,7 @@ def table(
     digits: int = 1,
     diverged: Diverged = "count",
     pool: bool = False,
+    rule: Rule = "last-ten",
 ) -> None:
     """Print the normalized scores of all runs below some folders, with aggregates over tasks and published scores.
 
@@ -42,6 +44,7 @@ def table(
       digits: behind the point.
       diverged: count lost seeds with their last score, or show the survivors' mean.
       pool: make one row of seeds of other devices, precisions, versions and commits; the caption says so.
+      rule: what a seed's evaluations make: mean of the last ten, median of the last fifty (ATAC), or the last (D4RL).
     """
     in_range(0, 12, digits=digits)
 
@@ -49,10 +52,12 @@ def table(
     from offline_mbrl.results.tables import Options
     from offline_mbrl.results.tables import table as make_table
 
-    print(make_table(runs, format, find_published(published), Options(pool, diverged, sort, only, digits)))
+    print(make_table(runs, format, find_published(published), Options(pool, diverged, sort, only, digits, rule)))
 
 
-def verdict(runs: Runs = RESULTS, published: str | None = None, format: Markup = "md", digits: int = 1) -> None:
+def verdict(
+    runs: Runs = RESULTS, published: str | None = None, format: Markup = "md", digits: int = 1, rule: Rule = "last-ten"
+) -> None:
     """Print ours beside what was published: for each cell the difference and whether it lies within their interval.
 
     For example:
@@ -65,12 +70,13 @@ def verdict(runs: Runs = RESULTS, published: str | None = None, format: Markup =
       published: builtin, a CSV of the same columns, or a suite, whose numbers are meant; each job's suite when absent.
       format: Markdown, LaTeX or HTML.
       digits: behind the point.
+      rule: what a seed's evaluations make: mean of the last ten, median of the last fifty (ATAC), or the last (D4RL).
     """
     in_range(0, 12, digits=digits)
 
     from offline_mbrl.launch.reproduction import verdict_table
 
-    print(verdict_table(runs, published, format, digits))
+    print(verdict_table(runs, published, format, digits, rule))
 
 
 def plot(

@@ -12,7 +12,7 @@ from offline_mbrl.results.layout import Table
 from offline_mbrl.results.numbers import Style, plain, signed
 from offline_mbrl.results.published import Record
 from offline_mbrl.results.query import Curve
-from offline_mbrl.results.statistics import Estimate
+from offline_mbrl.results.statistics import RULES, Estimate, Rule
 from offline_mbrl.tasks import DEFAULT_PHYSICS, get_task
 
 FULL = "full"
@@ -132,13 +132,15 @@ def _word(curve: Curve, ours: Estimate | None, record: Record | None) -> str:
     return judge(ours, float(record["mean"]), float(record["std"]) if record["std"] else None)
 
 
-def lay_out_verdicts(found: Sequence[Verdict], style: Style) -> Table:
+def lay_out_verdicts(found: Sequence[Verdict], style: Style, rule: Rule = "last-ten") -> Table:
     """A line for each verdict, and in the caption where the published numbers come from."""
     sources = dict.fromkeys(_source(one.published) for one in found if one.published)
+    protocol = RULES[rule]
     caption = (
-        "Ours: mean over seeds with its 95 % t-interval, and how many seeds. Verdict: where our mean lies to the "
-        "published mean ± spread; (unclear) where our interval reaches it. "
-        f"Published: {'; '.join(sources) or 'nothing'}."
+        f"Ours: mean over seeds (and their number), a seed's score being the {protocol.words} of its last {protocol.last} "
+        "evaluations. Difference: ours minus theirs with the 95 % t-interval of ours. Verdict: where our mean lies to "
+        "the published mean ± spread, (unclear) where our interval reaches it; without a published spread, where their "
+        f"mean lies to our interval. Published: {'; '.join(sources) or 'nothing'}."
     )
     return Table(HEAD, [_line(one, style) for one in found], caption)
 
@@ -157,7 +159,8 @@ def _line(one: Verdict, style: Style) -> list[str]:
 def _theirs(record: Record | None) -> str:
     if record is None:
         return ""
-    return f"{record['mean']} ± {record['std']}" if record["std"] else record["mean"]
+    short = record["source"].partition(" (")[0].partition(",")[0]
+    return f"{record['mean']}{' ± ' * bool(record['std'])}{record['std']} ({short})"
 
 
 def _source(record: Record) -> str:

@@ -225,7 +225,7 @@ VARIANTS: list[tuple[str, str | None, dict[str, object]]] = [
 
 
 @pytest.mark.parametrize(("name", "preset", "values"), VARIANTS, ids=[f"{v[0]}-{v[1]}" for v in VARIANTS])
-def test_a_named_variant_is_its_settings_on_every_task(name: str, preset: str | None, values: dict[str, object]) -> None:
+def test_a_variant_is_its_settings_on_every_task(name: str, preset: str | None, values: dict[str, object]) -> None:
     for task in TASKS:
         fields = flat_fields(resolve(get_definition(name), task, preset).config)
         assert {field: fields[field][0] for field in values} == values

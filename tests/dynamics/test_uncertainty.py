@@ -113,8 +113,13 @@ def measure(name: PenaltyName, prediction: Gaussian, member: Array) -> np.ndarra
     return np.asarray(PENALTIES[name](prediction, member, step_of(prediction)))
 
 
-def apply(name: PenaltyName, prediction: Gaussian, member: Array, drawn: Array) -> Array:
-    return PENALTIES[name](prediction, member, drawn)
+def measured(name: PenaltyName) -> Callable[[Gaussian, Array, Array], Array]:
+    """The penalty as a plain function, which JAX's transformations ask for."""
+
+    def u(prediction: Gaussian, member: Array, drawn: Array) -> Array:
+        return PENALTIES[name](prediction, member, drawn)
+
+    return u
 
 
 def step_of(prediction: Gaussian) -> Array:
@@ -135,9 +140,10 @@ def test_equals_a_plain_loop_plain_jitted_and_over_seeds(name: PenaltyName, seed
     expected = by_loop(name, prediction, member)
     close = partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-5)
     close(measure(name, prediction, member), expected)
-    close(jax.jit(partial(apply, name))(prediction, member, step_of(prediction)), expected)
+    u = measured(name)
+    close(jax.jit(u)(prediction, member, step_of(prediction)), expected)
     both = jax.tree.map(lambda *x: jnp.stack(x), (prediction, member), random_prediction(seed + 10))
-    batched = jax.vmap(partial(apply, name))(*both, jax.vmap(step_of)(both[0]))
+    batched = jax.vmap(u)(*both, jax.vmap(step_of)(both[0]))
     close(batched[0], expected)
     close(batched[1], by_loop(name, *random_prediction(seed + 10)))
 
