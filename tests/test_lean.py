@@ -1,4 +1,4 @@
-"""Training and the throughput benchmark need Python, JAX and its libraries alone: what they do not use is not imported."""
+"""Training and the throughput benchmark do not import what they do not use: downloads, databases, plots."""
 
 import os
 import subprocess

@@ -1,6 +1,6 @@
 """Verdicts over records: each job's score beside the numbers of the table that its suite repeats.
 
-`python -m offline_mbrl.launch.reproduction RECORDS PAGE` writes them into a page of the documentation, between two marks.
+`python -m offline_mbrl.launch.reproduction RECORDS PAGE` writes them into a page of the documentation, between marks.
 """
 
 import sys

@@ -137,8 +137,8 @@ def lay_out_verdicts(found: Sequence[Verdict], style: Style, rule: Rule = "last-
     sources = dict.fromkeys(_source(one.published) for one in found if one.published)
     protocol = RULES[rule]
     caption = (
-        f"Ours: mean over seeds (and their number), a seed's score being the {protocol.words} of its last {protocol.last} "
-        "evaluations. Difference: ours minus theirs with the 95 % t-interval of ours. Verdict: where our mean lies to "
+        "Ours: mean over seeds (and their number), a seed's score being the "
+        f"{protocol.words} of its last {protocol.last} evaluations. Difference: ours minus theirs with the 95 % t-interval of ours. Verdict: where our mean lies to "
         "the published mean ± spread, (unclear) where our interval reaches it; without a published spread, where their "
         f"mean lies to our interval. Published: {'; '.join(sources) or 'nothing'}."
     )

@@ -143,7 +143,7 @@ def test_equals_a_plain_loop_plain_jitted_and_over_seeds(name: PenaltyName, seed
     u = measured(name)
     close(jax.jit(u)(prediction, member, step_of(prediction)), expected)
     both = jax.tree.map(lambda *x: jnp.stack(x), (prediction, member), random_prediction(seed + 10))
-    batched = jax.vmap(u)(*both, jax.vmap(step_of)(both[0]))
+    batched = jax.vmap(u)(both[0], both[1], jax.vmap(step_of)(both[0]))
     close(batched[0], expected)
     close(batched[1], by_loop(name, *random_prediction(seed + 10)))
 
