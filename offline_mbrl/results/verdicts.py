@@ -138,9 +138,10 @@ def lay_out_verdicts(found: Sequence[Verdict], style: Style, rule: Rule = "last-
     protocol = RULES[rule]
     caption = (
         "Ours: mean over seeds (and their number), a seed's score being the "
-        f"{protocol.words} of its last {protocol.last} evaluations. Difference: ours minus theirs with the 95 % t-interval of ours. Verdict: where our mean lies to "
-        "the published mean ± spread, (unclear) where our interval reaches it; without a published spread, where their "
-        f"mean lies to our interval. Published: {'; '.join(sources) or 'nothing'}."
+        f"{protocol.words} of its last {protocol.last} evaluations. Difference: ours minus theirs with the 95 % "
+        "t-interval of ours. Verdict: where our mean lies to the published mean ± spread, (unclear) where our interval "
+        "reaches it; without a published spread, where their mean lies to our interval. "
+        f"Published: {'; '.join(sources) or 'nothing'}."
     )
     return Table(HEAD, [_line(one, style) for one in found], caption)
 
