@@ -85,12 +85,13 @@ def summary(found: Sequence[Verdict]) -> str:
     """How many cells got which verdict."""
     words = Counter(one.word.partition(":")[0] for one in found)
     counts = "; ".join(f"{word}: {count}" for word, count in words.most_common())
-    return f"Numbers held against published ones: {len(found)}. By verdict: {counts}.\n"
+    return f"Comparisons below: {len(found)}. By verdict: {counts}.\n"
 
 
 def _section(folder: Path, name: Path) -> str:
-    scores = table([folder]).split("\n\n| ")[0].strip()
-    return f"### {name.as_posix()}\n\n{scores}\n\n{verdict_table([folder], None)}"
+    """What the runs are, in the caption of their table, then the verdicts, which have the scores too."""
+    _, caption, *_ = table([folder]).split("\n\n")
+    return f"### {name.as_posix()}\n\n{caption.strip()}\n\n{verdict_table([folder], None)}"
 
 
 def _suite(curve: Curve) -> str:

@@ -1,5 +1,6 @@
 """Ours beside what was published: for each cell *within*, *above* or *below*, or why it is no comparison."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from offline_mbrl.results.layout import Table
 from offline_mbrl.results.numbers import Style, plain, signed
 from offline_mbrl.results.published import Record
 from offline_mbrl.results.query import Curve
-from offline_mbrl.results.statistics import RULES, Estimate, Rule
+from offline_mbrl.results.statistics import RULES, Estimate, Rule, mean_and_std
 from offline_mbrl.tasks import DEFAULT_PHYSICS, get_task
 
 FULL = "full"
@@ -31,6 +32,7 @@ class Verdict(NamedTuple):
 
     cell: Cell
     ours: Estimate | None  # mean over seeds and its 95 % t-interval; None where no seed is done
+    spread: float  # sample standard deviation over seeds; NaN for fewer than two
     seeds: int
     published: Record | None
     word: str
@@ -115,9 +117,10 @@ def verdicts(groups: Iterable[Group], records: Sequence[Record]) -> list[Verdict
     for group in groups:
         curve = group.curves[0]
         cell = (row_of(curve), curve.column.task, str(curve.row.get("scale") or ""))
-        ours = t_interval(group.final_scores) if group.counted else None
+        ours, scores = (t_interval(group.final_scores) if group.counted else None), group.final_scores
+        about = (cell, ours, mean_and_std(scores)[1] if len(scores) > 1 else math.nan, len(scores))
         theirs: list[Record | None] = [one for one in records if (one["algorithm"], one["task"]) == cell[:2]]
-        found += [Verdict(cell, ours, len(group.counted), one, _word(curve, ours, one)) for one in theirs or [None]]
+        found += [Verdict(*about, one, _word(curve, ours, one)) for one in theirs or [None]]
     return found
 
 
@@ -137,7 +140,7 @@ def lay_out_verdicts(found: Sequence[Verdict], style: Style, rule: Rule = "last-
     sources = dict.fromkeys(_source(one.published) for one in found if one.published)
     protocol = RULES[rule]
     caption = (
-        "Ours: mean over seeds (and their number), a seed's score being the "
+        "Ours: mean ± sample standard deviation over seeds (and their number), a seed's score being the "
         f"{protocol.words} of its last {protocol.last} evaluations. Difference: ours minus theirs with the 95 % "
         "t-interval of ours. Verdict: where our mean lies to the published mean ± spread, (unclear) where our interval "
         "reaches it; without a published spread, where their mean lies to our interval. "
@@ -147,14 +150,21 @@ def lay_out_verdicts(found: Sequence[Verdict], style: Style, rule: Rule = "last-
 
 
 def _line(one: Verdict, style: Style) -> list[str]:
-    ours = "" if one.ours is None else f"{plain(one.ours.value, style)} ({one.seeds})"
     return [
         *one.cell,
-        ours,
+        _ours(one, style),
         _theirs(one.published),
         "" if one.difference is None else signed(one.difference, style),
         one.word,
     ]
+
+
+def _ours(one: Verdict, style: Style) -> str:
+    """As `8.2 ± 1.2 (2)`: mean, standard deviation and number of seeds."""
+    if one.ours is None:
+        return ""
+    spread = "" if math.isnan(one.spread) else f" ± {plain(one.spread, style)}"
+    return f"{plain(one.ours.value, style)}{spread} ({one.seeds})"
 
 
 def _theirs(record: Record | None) -> str:

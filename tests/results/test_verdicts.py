@@ -87,7 +87,7 @@ def test_rows_carry_the_names_and_scales_of_their_suite(write_job: WriteJob) -> 
     groups = group_curves(read_curves([folder]))
     block = lay_out_verdicts(verdicts(groups, [record("56", "3", algorithm="combined variance")]), Style())
     assert block.lines[0][:2] == ["combined variance", "hopper-medium"]
-    assert block.lines[0][3:5] == ["55.0 (2)", "56 ± 3 (Paper)"]
+    assert block.lines[0][3:5] == ["55.0 ± 7.1 (2)", "56 ± 3 (Paper)"]
     assert block.lines[0][-1] == "within"
     assert "Paper (2020) (D4RL v2; 3 seeds)" in block.caption
     (nothing,) = verdicts(groups, [record("56")])
