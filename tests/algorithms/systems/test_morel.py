@@ -144,7 +144,7 @@ def test_every_preset_resolves_on_every_task(preset: str | None) -> None:
     for task in TASKS:
         resolved = resolve(DEFINITION, task, preset)
         assert isinstance(resolved.config, MOReLConfig)
-        assert set(resolved.sources) >= {"threshold_scale", "halt_penalty"}
+        assert set(resolved.sources) >= {"threshold_rule", "halt_penalty"}
 
 
 def test_a_run_whose_threshold_hardly_acts_says_so() -> None:
