@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 
+SAVE_EVERY = 60.0
+"""Seconds between two saves of work in progress; what a kill costs at most."""
+
 FORCING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 GENTLE: int = getattr(signal, "SIGUSR1", signal.SIGTERM)
 ASKING = tuple(dict.fromkeys((*FORCING, GENTLE)))

@@ -19,6 +19,7 @@ from offline_mbrl.cli.results import register
 from offline_mbrl.errors import UserError
 from offline_mbrl.failures import guarded
 from offline_mbrl.precision import Precision
+from offline_mbrl.stopping import SAVE_EVERY
 from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
 
 app = Commands()
@@ -84,7 +85,7 @@ def train(
     out: Path | None = None,
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
-    checkpoint_every: float = 60.0,
+    checkpoint_every: float = SAVE_EVERY,
 ) -> None:
     """Train one algorithm on one task, several seeds side by side, and evaluate it in MuJoCo as it goes.
 
@@ -171,7 +172,7 @@ def sweep(
     device: Device = "auto",
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
-    checkpoint_every: float = 60.0,
+    checkpoint_every: float = SAVE_EVERY,
 ) -> None:
     """Run a grid of algorithms, tasks and seeds, and write its tables and curves.
 

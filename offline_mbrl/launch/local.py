@@ -21,7 +21,16 @@ from rich.console import Console
 from offline_mbrl.errors import UserError
 from offline_mbrl.failures import explain
 from offline_mbrl.machine import available_cores
-from offline_mbrl.stopping import ASKING, GENTLE, at_safe_points, heed_signals, request_stop, stop_here, stop_requested
+from offline_mbrl.stopping import (
+    ASKING,
+    GENTLE,
+    SAVE_EVERY,
+    at_safe_points,
+    heed_signals,
+    request_stop,
+    stop_here,
+    stop_requested,
+)
 from offline_mbrl.storage import records
 from offline_mbrl.storage.lock import hold_run
 from offline_mbrl.training.job import Job, Paths, claim
@@ -51,7 +60,7 @@ class Options:
     """How jobs are run; nothing of it moves a number but the device and, by rounding, the lanes."""
 
     device: str = "auto"
-    save_every: float = 60.0  # seconds between checkpoints
+    save_every: float = SAVE_EVERY  # seconds between checkpoints
     lanes: bool = True  # jobs that differ in seeds and numbers alone train in one program
 
 

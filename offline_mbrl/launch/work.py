@@ -8,13 +8,13 @@ from pathlib import Path
 from offline_mbrl.errors import UserError, warn
 from offline_mbrl.failures import exit_code, explain
 from offline_mbrl.machine import select_device
+from offline_mbrl.stopping import SAVE_EVERY
 from offline_mbrl.storage import records
 from offline_mbrl.storage.files import write_text
 from offline_mbrl.storage.lock import InUseError, hold_run
-from offline_mbrl.training.divergence import Divergence
+from offline_mbrl.training.divergence import all_diverged, read_divergences
 from offline_mbrl.training.job import Job, Paths
 from offline_mbrl.training.run import run_jobs
-from offline_mbrl.training.saving import SAVE_EVERY
 
 Started = tuple[Job, Path]
 """A job and its folder."""
@@ -47,9 +47,9 @@ def work(jobs: Sequence[Started], paths: Paths, device: str = "auto", save_every
 
 def _conclude(job: Job, out: Path) -> int:
     """Names the seeds that diverged, now or before; a job that lost all of them has failed."""
-    diverged = [Divergence(**entry) for entry in records.read_json(out / records.DIVERGED, missing=[])]
+    diverged = read_divergences(out)
     if len(diverged) == len(job.seeds):
-        return _fail([(job, out)], UserError(f"every seed diverged: {'; '.join(map(str, diverged))}"))
+        return _fail([(job, out)], all_diverged(diverged))
     for entry in diverged:
         warn(f"{job.algorithm} on {job.task}: {entry}")
     return 1 if diverged else 0

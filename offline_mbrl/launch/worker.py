@@ -10,6 +10,7 @@ from pathlib import Path
 
 from offline_mbrl.failures import guarded
 from offline_mbrl.launch.orphans import end_with
+from offline_mbrl.stopping import SAVE_EVERY
 
 
 def main() -> None:
@@ -19,7 +20,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--cache-dir", type=Path)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--checkpoint-every", type=float, default=60.0, metavar="SECONDS")
+    parser.add_argument("--checkpoint-every", type=float, default=SAVE_EVERY, metavar="SECONDS")
     parser.add_argument("--cores", help="comma-separated core numbers")
     parser.add_argument("--launcher", type=int, help="the process whose end ends this one")
     args = parser.parse_args()

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from offline_mbrl.nn.layers import product
 from offline_mbrl.types import Array, Key
 
 Params = Any
@@ -55,6 +56,11 @@ def uniform_by(fan_in: int) -> nn.initializers.Initializer:
     return draw
 
 
+def dense_product(x: Array, weight: Array, *_: Any, **__: Any) -> Array:
+    """`layers.product` as flax asks for it: rows [..., i] in one batch."""
+    return product(x.reshape(-1, x.shape[-1]), weight).reshape(*x.shape[:-1], -1)
+
+
 class MLP(nn.Module):
     """Fully connected layers with one activation between them; Glorot-uniform weights by default, zero biases."""
 
@@ -67,14 +73,14 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for width in self.hidden:
-            x = self.activation(self._dense(width, x))
-        return self._dense(self.outputs, x)
+            x = self.activation(self.dense(width, x.shape[-1])(x))
+        return self.dense(self.outputs, x.shape[-1])(x)
 
-    def _dense(self, width: int, x: Array) -> Array:
+    def dense(self, width: int, inputs: int) -> nn.Dense:
         if self.draws == "glorot":
-            return nn.Dense(width, kernel_init=self.kernel_init)(x)
-        draw = uniform_by(x.shape[-1])
-        return nn.Dense(width, kernel_init=draw, bias_init=draw)(x)
+            return nn.Dense(width, kernel_init=self.kernel_init, dot_general=dense_product)
+        draw = uniform_by(inputs)
+        return nn.Dense(width, kernel_init=draw, bias_init=draw, dot_general=dense_product)
 
 
 class GaussianActor(nn.Module):

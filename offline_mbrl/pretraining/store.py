@@ -16,12 +16,10 @@ import jax.numpy as jnp
 
 from offline_mbrl.pretraining.contract import Pretraining, Progress, State
 from offline_mbrl.pretraining.fit import Report, fit, result_shape, seed_keys, silent, state_shape
+from offline_mbrl.stopping import SAVE_EVERY
 from offline_mbrl.storage.checkpoint import Checkpoints
 from offline_mbrl.storage.lock import wait_for
 from offline_mbrl.types import Data
-
-SAVE_EVERY = 60.0
-"""Seconds between two saves of a fit in progress."""
 
 
 def fit_id(pretraining: Pretraining, task: str, fingerprint: str, precision: str, platform: str) -> str:

@@ -26,7 +26,7 @@ from offline_mbrl.simulation.evaluate import Judge
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
 from offline_mbrl.training.loop import Period, Program, compile_program, periods
-from offline_mbrl.training.scoring import Record, score_lanes
+from offline_mbrl.training.scoring import Record, metric_records, score_lanes
 from offline_mbrl.training.system import System
 from offline_mbrl.types import Data, Key
 
@@ -196,7 +196,9 @@ def train(
     for period in periods(program, run.state, rows, lane_keys(chosen, "train"), 0, system.steps):
         _note(run, period)
         if judge is not None:
-            lanes = score_lanes(program, run.state, judge, system.task.robot, chosen, period.step, episodes)
+            lanes = score_lanes(
+                program, program.deploy(run.state), judge, system.task.robot, chosen, period.step, episodes
+            )
             run.scores += [record for lane in lanes for record in lane]
         if report:
             report(run)
@@ -205,7 +207,4 @@ def train(
 
 def _note(run: TrainedRun, period: Period) -> None:
     run.state, run.step = period.state, period.step
-    run.metrics += [
-        {"seed": seed, "step": period.step} | {name: float(values[row]) for name, values in period.metrics.items()}
-        for row, seed in enumerate(run.seeds)
-    ]
+    run.metrics += metric_records(run.seeds, period.step, period.metrics)

@@ -7,11 +7,12 @@ Each draw depends on the seed and the step alone, so on the same device it ends 
 """
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,25 +30,31 @@ from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.pretraining.fit import Report, result_shape
 from offline_mbrl.progress import progress
 from offline_mbrl.simulation.simulator import Simulator
-from offline_mbrl.stopping import at_safe_points, stop_here, stop_requested
+from offline_mbrl.stopping import SAVE_EVERY, at_safe_points, stop_here, stop_requested
 from offline_mbrl.storage import records
 from offline_mbrl.tasks import get_task
 from offline_mbrl.training import lanes
-from offline_mbrl.training.divergence import Divergence, diverging
+from offline_mbrl.training.beside import judging, worthwhile
+from offline_mbrl.training.divergence import (
+    Divergence,
+    all_diverged,
+    diverging,
+    read_divergences,
+    write_divergences,
+)
 from offline_mbrl.training.experiment import lane_keys, matmul_precision, pretrain, progress_bar
 from offline_mbrl.training.job import Job, Paths, claim
 from offline_mbrl.training.loop import Period, Program, compile_lanes, periods
 from offline_mbrl.training.provenance import describe
 from offline_mbrl.training.saving import (
     CHECKPOINTS,
-    SAVE_EVERY,
     Saver,
     drop_checkpoints,
     last_step,
     read_state,
     save_final,
 )
-from offline_mbrl.training.scoring import Record, score_lanes
+from offline_mbrl.training.scoring import Record, metric_records, score_lanes
 from offline_mbrl.training.system import System, configured
 from offline_mbrl.types import Data
 
@@ -89,7 +96,12 @@ class Opened:
 
 
 def run_job(
-    job: Job, out: Path, paths: Paths, console: Console | None = None, save_every: float = SAVE_EVERY
+    job: Job,
+    out: Path,
+    paths: Paths,
+    console: Console | None = None,
+    save_every: float = SAVE_EVERY,
+    beside: bool | None = None,
 ) -> list[Divergence]:
     """Runs `job` in the folder `out`, or goes on with it, or returns at once where it is done.
 
@@ -100,9 +112,9 @@ def run_job(
       UserError: the folder cannot be written or belongs to another run, the data or a name is wrong, a checkpoint is
         damaged, or every seed diverged.
     """
-    (diverged,) = run_jobs([(job, out)], paths, console, save_every)
+    (diverged,) = run_jobs([(job, out)], paths, console, save_every, beside)
     if len(diverged) == len(job.seeds):
-        raise UserError(f"every seed diverged: {'; '.join(map(str, diverged))}")
+        raise all_diverged(diverged)
     return diverged
 
 
@@ -111,11 +123,12 @@ def run_jobs(
     paths: Paths,
     console: Console | None = None,
     save_every: float = SAVE_EVERY,
+    beside: bool | None = None,
 ) -> list[list[Divergence]]:
     """Runs jobs of one group (`lanes.group`), each in its folder, as the lanes of one program.
 
     Jobs that are done are left alone; jobs at different steps run one after the other. Checkpoints are `save_every`
-    seconds apart.
+    seconds apart. Policies are judged `beside` training where that is worthwhile (None), or as is said.
 
     Returns:
       For each job the seeds that diverged. A job all of whose seeds did is not marked as done.
@@ -129,8 +142,10 @@ def run_jobs(
     waiting = [(job, out) for job, out in jobs if records.job_status(out) != "finished"]
     diverged: dict[Path, list[Divergence]] = {}
     with matmul_precision(jobs[0][0].precision):
-        for _, started in groupby(sorted(waiting, key=_last_step), key=_last_step):
-            diverged |= _train(open_jobs(list(started), paths, console), console, save_every)
+        at_step = sorted(((_last_step(out), (job, out)) for job, out in waiting), key=itemgetter(0))
+        for step, started in groupby(at_step, key=itemgetter(0)):
+            opened = _open([each for _, each in started], step, paths, console)
+            diverged |= _train(opened, console, save_every, worthwhile() if beside is None else beside)
     for _, out in jobs:
         if records.job_status(out) == "finished":
             drop_checkpoints(out)
@@ -138,14 +153,14 @@ def run_jobs(
 
 
 def open_run(job: Job, out: Path, paths: Paths, console: Console | None = None) -> Opened:
-    """`open_jobs` for one job, at the precision it was trained with; of a finished one the state that was kept."""
+    """A job with its last state, at the precision it was trained with; of a finished one the state that was kept."""
     with matmul_precision(job.precision):
-        return open_jobs([(job, out)], paths, console or Console(stderr=True))
+        return _open([(job, out)], _last_step(out), paths, console or Console(stderr=True))
 
 
-def open_jobs(jobs: Sequence[tuple[Job, Path]], paths: Paths, console: Console) -> Opened:
-    """Loads the data, reads or makes the fits, compiles, and restores the last checkpoints or starts afresh."""
-    first, step, finished = jobs[0][0], _last_step(jobs[0]), _finished(jobs[0][1])
+def _open(jobs: Sequence[tuple[Job, Path]], step: int, paths: Paths, console: Console) -> Opened:
+    """Loads the data, reads or makes the fits, compiles, and restores what was saved at `step` or starts afresh."""
+    first, finished = jobs[0][0], _finished(jobs[0][1])
     ends = [0, *accumulate(len(job.seeds) for job, _ in jobs)]
     members = [Member(job, out, slice(*ends[row : row + 2])) for row, (job, out) in enumerate(jobs)]
     dataset = load(first.task, first.source, first.size, first.physics, paths.data, paths.cache)
@@ -166,8 +181,8 @@ def open_jobs(jobs: Sequence[tuple[Job, Path]], paths: Paths, console: Console) 
     return Opened(members, program, data, program.init(keys, data, _concatenate(fits)), 0)
 
 
-def _last_step(started: tuple[Job, Path]) -> int:
-    return last_step(started[1], _finished(started[1]))
+def _last_step(out: Path) -> int:
+    return last_step(out, _finished(out))
 
 
 def _finished(out: Path) -> bool:
@@ -221,28 +236,46 @@ def _concatenate(trees: Sequence[Any]) -> Any:
     return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
 
 
-def _train(opened: Opened, console: Console, save_every: float) -> dict[Path, list[Divergence]]:
+def _train(opened: Opened, console: Console, save_every: float, beside: bool) -> dict[Path, list[Divergence]]:
     """The periods of training and evaluation, from the last checkpoints on; what diverged, by folder."""
     job, members = opened.job, opened.members
     diverged = {member.out: _resume_records(member, opened.step) for member in members}
     savers = {member.out: Saver(member.out, save_every) for member in members}
     simulator = Simulator(get_task(job.task).robot, len(opened.seeds) * job.episodes, job.physics)
     keys = lane_keys(opened.seeds, "train")
-    with at_safe_points(), progress(_title(opened), job.steps, opened.step, console) as tick, _closing(savers.values()):
+    waiting: list[Callable[[], None]] = []  # of the last period at most: its scores are awaited and recorded
+    with (
+        at_safe_points(),
+        progress(_title(opened), job.steps, opened.step, console) as tick,
+        _closing(savers.values()),
+        judging(partial(_score, opened, simulator), opened.program, beside, job.precision) as begin,
+    ):
         stop_here()
         for period in periods(opened.program, opened.state, opened.data, keys, opened.step, job.steps):
+            _call_all(waiting)
             for member in members:
                 diverged[member.out] += _note_divergence(member, period, diverged[member.out], savers[member.out])
             if all(len(diverged[member.out]) == len(member.job.seeds) for member in members):
                 break
-            scores = _score(opened, period, simulator)
-            noted = [_record(member, period, scores[member.lanes], diverged[member.out]) for member in members]
-            tick(period.step, f"score {np.mean([score for scores in noted for score in scores]):.1f}")
+            scores = begin(period.state, period.step)
+            waiting.append(partial(_record_all, members, period, scores, diverged, tick))
+            # Records come before the state that goes on from them.
             if period.step == job.steps:
+                _call_all(waiting)
                 _conclude(opened, period, diverged)
-            else:
+            elif not beside or _is_due(savers.values()):
+                _call_all(waiting)
                 _save_if_due(members, period, savers)
     return diverged
+
+
+def _call_all(waiting: list[Callable[[], None]]) -> None:
+    while waiting:
+        waiting.pop(0)()
+
+
+def _is_due(savers: Iterable[Saver]) -> bool:
+    return stop_requested() is not None or any(saver.due for saver in savers)
 
 
 def _save_if_due(members: Sequence[Member], period: Period, savers: Mapping[Path, Saver]) -> None:
@@ -296,29 +329,33 @@ def _resume_records(member: Member, step: int) -> list[Divergence]:
     """Drops the records beyond the last checkpoint; the seeds that had diverged by then."""
     for file in (records.SCORES, records.METRICS):
         records.truncate_after(member.out / file, step)
-    entries = [Divergence(**entry) for entry in records.read_json(member.out / records.DIVERGED, missing=[])]
-    return [entry for entry in entries if entry.step <= step]
+    return [entry for entry in read_divergences(member.out) if entry.step <= step]
 
 
-def _score(opened: Opened, period: Period, simulator: Simulator) -> list[list[Record]]:
+def _score(opened: Opened, simulator: Simulator, deployed: State, step: int) -> list[list[Record]]:
     job = opened.job
-    return score_lanes(
-        opened.program, period.state, simulator, simulator.robot, opened.seeds, period.step, job.episodes
-    )
+    return score_lanes(opened.program, deployed, simulator, simulator.robot, opened.seeds, step, job.episodes)
+
+
+def _record_all(
+    members: Sequence[Member],
+    period: Period,
+    scores: Callable[[], list[list[Record]]],
+    diverged: Mapping[Path, list[Divergence]],
+    tick: Callable[[int, str], None],
+) -> None:
+    """Waits for a period's scores and records it."""
+    lanes = scores()
+    noted = [_record(member, period, lanes[member.lanes], diverged[member.out]) for member in members]
+    tick(period.step, f"score {np.mean([score for row in noted for score in row]):.1f}")
 
 
 def _record(member: Member, period: Period, scores: list[list[Record]], diverged: list[Divergence]) -> list[float]:
     """Appends the period's records of the seeds that are sound; their scores."""
     given_up = {entry.seed for entry in diverged}
     sound = [row for row, seed in enumerate(member.job.seeds) if seed not in given_up]
-    metrics = member.own(dict(period.metrics))
-    records.append_records(
-        member.out / records.METRICS,
-        [
-            {"seed": member.job.seeds[row], "step": period.step} | {name: v[row] for name, v in metrics.items()}
-            for row in sound
-        ],
-    )
+    metrics = metric_records(member.job.seeds, period.step, member.own(dict(period.metrics)))
+    records.append_records(member.out / records.METRICS, [metrics[row] for row in sound])
     records_in_order = [record for row in sound for record in scores[row]]
     records.append_records(member.out / records.SCORES, records_in_order)
     return [record["score"] for record in records_in_order]
@@ -334,7 +371,7 @@ def _note_divergence(member: Member, period: Period, known: list[Divergence], sa
             checkpoint = None if last_good is None else _keep_checkpoint(member.out, last_good)
             divergences.append(Divergence(seed, period.step, quantity, f"{value:g}", checkpoint))
     if divergences:
-        records.write_json(member.out / records.DIVERGED, [asdict(entry) for entry in (*known, *divergences)])
+        write_divergences(member.out, [*known, *divergences])
     return divergences
 
 

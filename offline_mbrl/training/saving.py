@@ -17,9 +17,6 @@ CHECKPOINTS = "checkpoints"
 FINAL = "final"
 """The state of a finished run without what only training reads."""
 
-SAVE_EVERY = 60.0
-"""Seconds between two checkpoints of a run; what a kill costs at most."""
-
 
 class Saver:
     """The checkpoints of one run, each written by a thread while training goes on."""

@@ -14,21 +14,12 @@ from offline_mbrl.training import lanes
 from offline_mbrl.training import run as run_module
 from offline_mbrl.training.job import Job, Paths, make_job
 from offline_mbrl.training.run import open_run, run_job, run_jobs
-
-SMALL: dict[str, Any] = {
-    "hidden": (8, 8),
-    "batch_size": 16,
-    "rollout_batch": 20,
-    "rollout_every": 10,
-    "dynamics.hidden": (8, 8),
-    "dynamics.weight_decay": (0.0, 0.0, 0.0),
-    "dynamics.max_epochs": 2,
-}
+from tests.training.tiny import TINY_MOPO
 
 
 def make(seeds: tuple[int, ...] = (0, 1), steps: int = 40, **changes: Any) -> Job:
     settings: dict[str, Any] = {"source": "synthetic", "size": 500, "evaluate_every": 20, "episodes": 1, "seeds": seeds}
-    return make_job("mopo", "hopper-medium", steps=steps, overrides=SMALL | changes, **settings)
+    return make_job("mopo", "hopper-medium", steps=steps, overrides=TINY_MOPO | changes, **settings)
 
 
 def test_numbers_are_what_shapes_nothing() -> None:

@@ -26,23 +26,12 @@ from offline_mbrl.training import run as run_module
 from offline_mbrl.training import system as system_module
 from offline_mbrl.training.experiment import lane_keys
 from offline_mbrl.training.job import Job, Paths, claim, make_job
-from offline_mbrl.training.loop import Period
 from offline_mbrl.training.run import Opened, open_run, run_job
 from offline_mbrl.training.saving import CHECKPOINTS, FINAL
 from offline_mbrl.types import Array, Data, Key, Metrics
+from tests.training.tiny import TINY_BC, TINY_MOPO
 
 pytestmark = pytest.mark.medium
-
-TINY_BC: dict[str, object] = {"hidden": (8, 8), "batch_size": 16}
-TINY_MOPO: dict[str, object] = {
-    "hidden": (8, 8),
-    "batch_size": 16,
-    "rollout_batch": 20,
-    "rollout_every": 10,
-    "dynamics.hidden": (8, 8),
-    "dynamics.weight_decay": (0.0, 0.0, 0.0),
-    "dynamics.max_epochs": 2,
-}
 
 
 def make(algorithm: str = "bc", steps: int = 40, seeds: tuple[int, ...] = (0, 1), **changes: Any) -> Job:
@@ -249,10 +238,10 @@ def test_a_stop_is_heeded_after_a_checkpoint_and_the_run_ends_as_if_it_had_not_b
     run_job(job, whole, Paths())
     score = run_module._score
 
-    def stop_in_the_second_period(opened: Opened, period: Period, simulator: Simulator) -> Any:
-        if period.step == 20:
+    def stop_in_the_second_period(opened: Opened, simulator: Simulator, deployed: Any, step: int) -> Any:
+        if step == 20:
             request_stop(signal.SIGTERM)
-        return score(opened, period, simulator)
+        return score(opened, simulator, deployed, step)
 
     with monkeypatch.context() as patch, heed_signals():
         patch.setattr(run_module, "_score", stop_in_the_second_period)

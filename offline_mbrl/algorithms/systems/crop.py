@@ -207,6 +207,7 @@ def build(problem: Problem, config: CROPConfig, steps: int) -> Algorithm:
         refresh_every=config.rollout_every,
         variants={"mean actions": mean, "sampled actions": partial(act_sampled, agent)} if config.score_samples else {},
         conclude=branched.conclude,
+        samples_ahead=True,
     )
 
 

@@ -114,7 +114,7 @@ def test_known_steps_keep_the_tasks_own_termination() -> None:
 
 
 def test_a_run_imagines_in_the_pessimistic_mdp() -> None:
-    settings = config(threshold_scale=0.0, halt_penalty=50.0)
+    settings = config(threshold_rule="mean_std", threshold_scale=0.0, halt_penalty=50.0)
     algorithm = DEFINITION.build(PROBLEM, settings, 10)
     state = algorithm.init(KEY, data(), toys.fitted(ensemble()))
     # |a| / 2 over the data has mean 0.26: half of a uniform choice of actions is unknown.
