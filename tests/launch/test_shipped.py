@@ -13,6 +13,10 @@ from offline_mbrl.launch.shipped import describe_suites, find_suite, names, plan
 from offline_mbrl.launch.suite import at_scale, plan, read_suite, scales
 from offline_mbrl.results.published import read
 from offline_mbrl.storage.records import SUITE, find_jobs, job_status, read_json
+from offline_mbrl.tasks import get_task
+from offline_mbrl.training import lanes
+from offline_mbrl.training.loop import block_steps
+from offline_mbrl.training.system import configured
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
@@ -44,6 +48,16 @@ def test_a_published_table_has_three_scales_that_grow(name: str) -> None:
     assert suite.title
     assert suite.cost
     assert suite.scale["small"].cost
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_every_job_of_every_scale_can_be_built_and_evaluated_when_it_asks_for_it(name: str) -> None:
+    suite = read_suite(find_suite(name).path)
+    jobs = [planned.job for scale in scales(suite) for planned in plan(at_scale(suite, scale))]
+    for job in {lanes.shared(job): job for job in jobs}.values():
+        system = configured(job.algorithm, get_task(job.task), job.config, job.steps)
+        assert block_steps(system.algorithm, job.evaluate_every) <= job.evaluate_every
+        assert job.steps // job.evaluate_every >= 2
 
 
 @pytest.mark.parametrize("name", PAPERS)
