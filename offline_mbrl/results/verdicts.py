@@ -141,8 +141,9 @@ def lay_out_verdicts(found: Sequence[Verdict], style: Style, rule: Rule = "last-
     protocol = RULES[rule]
     caption = (
         "Ours: mean ± sample standard deviation over seeds (and their number), a seed's score being the "
-        f"{protocol.words} of its last {protocol.last} evaluations (of all where there are fewer). Difference: ours minus theirs with "
-        "the 95 % t-interval of ours. Verdict: where our mean lies to the published mean ± spread, (unclear) where our interval "
+        f"{protocol.words} of its last {protocol.last} evaluations (of all where there are fewer). Difference: ours "
+        "minus theirs with the 95 % t-interval of ours. Verdict: where our mean lies to the published mean ± spread, "
+        "(unclear) where our interval "
         "reaches it; without a published spread, where their mean lies to our interval. "
         f"Published: {'; '.join(sources) or 'nothing'}."
     )
