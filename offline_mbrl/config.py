@@ -1,6 +1,8 @@
 """The base of every hyper-parameter record: frozen, typed, ranged, and closed to unknown names."""
 
 from collections.abc import Mapping
+from functools import partial
+from operator import eq
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -27,6 +29,11 @@ Width = Annotated[int, Field(ge=1)]
 
 Widths = Annotated[tuple[Width, ...], Field(description="widths of the actor's and critics' hidden layers")]
 """The networks of an actor-critic; a system whose networks differ describes its own."""
+
+
+def added(default: Any, description: str) -> Any:
+    """A setting that came later: records leave it out at its default, so that runs made before keep their identity."""
+    return Field(default, description=description, exclude_if=partial(eq, default))
 
 
 def number_fields(config: type[Config]) -> frozenset[str]:

@@ -1,23 +1,29 @@
 """The numbers in the documentation are those of the records in the repository."""
 
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from offline_mbrl.cli import app as cli
+from offline_mbrl.errors import UserError
+from offline_mbrl.launch.reproduction import BEGIN, END, report, write_page
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_page_prints_what_the_records_say(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.argv", ["offline-mbrl", "table", str(ROOT / "experiments/results/evidence")])
-    with suppress(SystemExit):
-        cli.main()
-    scores, caption, *others = capsys.readouterr().out.strip().split("\n\n")
-    differences = next(block for block in others if block.startswith("| difference"))
+def test_the_page_prints_what_the_records_say() -> None:
     page = (ROOT / "docs/reproduction.md").read_text()
-    for block in (scores, caption, differences):
-        assert block in page
+    assert report(ROOT / "experiments/results") in page, "run `make pages`"
+
+
+def test_what_stands_around_the_marks_is_kept(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    write_page(ROOT / "experiments/results", page)
+    text = page.read_text()
+    assert text.startswith(f"before\n{BEGIN}\n")
+    assert text.endswith(f"{END}\nafter\n")
+    assert "evidence/model_free" in text
+    assert "old" not in text.split(BEGIN)[1][:20]
+    page.write_text("no marks")
+    with pytest.raises(UserError, match="has not the marks"):
+        write_page(ROOT / "experiments/results", page)

@@ -78,7 +78,8 @@ class Definition:
     `build(problem, config, steps)` gives the functions for a run of `steps` gradient steps;
     `pretraining(problem, config, steps)` what is fitted to the data first: the results are handed to `init` by name.
     `deviations` lists, one sentence each, what differs from the paper or its official code. `version` is raised when a
-    change moves the algorithm's numbers: it enters the identity of every run.
+    change moves the algorithm's numbers: it enters the identity of every run. `caution` says what the metrics of the
+    last period, means over seeds, give reason to doubt: a warning when a run ends.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Definition:
     pretraining: Callable[[Problem, Any, int], Mapping[str, Pretraining]] = nothing
     deviations: tuple[str, ...] = ()
     version: int = 1
+    caution: Callable[[Mapping[str, float]], str | None] | None = None
 
     def uses_model(self, config: Config) -> bool:
         """Whether that configuration fits a world model."""

@@ -3,12 +3,13 @@
 A file holds tables of `name = { value = ..., source = "..." }`: `[default]` for every task, `[task.<name>]` for one,
 and the same two under `[preset.<preset>]` for a named alternative, which is laid over the others. An entry without a
 value takes back what a table below has set. `steps` is the published number of gradient steps. The table `[source]`
-says where the values come from that no table sets, by setting or nested record, under `all` for the rest.
+says where the values come from that no table sets, by setting or nested record, under `all` for the rest. TOML has no
+word for nothing: `"none"` stands for it where a setting may have no value, as in `temperature_max = "none"`.
 """
 
 import tomllib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from pydantic import ValidationError
 
@@ -18,6 +19,8 @@ from offline_mbrl.config import Config, describe_first
 from offline_mbrl.dynamics.config import EnsembleConfig
 from offline_mbrl.dynamics.registry import defaults
 from offline_mbrl.errors import UserError, unknown_name
+
+NONE = "none"
 
 
 class Setting(NamedTuple):
@@ -80,7 +83,7 @@ def resolve(
         if not kind_changed or name.partition(".")[2] in (*values["dynamics"], "")
     }
     for name, value in ({name: setting.value for name, setting in presets.items()} | chosen).items():
-        _assign(values, name, value)
+        _assign(values, name, None if value == NONE and _may_be_absent(definition.config, name) else value)
     sources = {name: setting.source for name, setting in presets.items()} | dict.fromkeys(chosen, "set by the user")
     steps = int(values.pop("steps", 1_000_000))
     return Resolved(validate(definition, values), steps, sources)
@@ -132,6 +135,12 @@ def _assign(values: dict[str, Any], name: str, value: object) -> None:
         values = inner
     if value != {} or not isinstance(values.get(last), dict):
         values[last] = value
+
+
+def _may_be_absent(config: type[Config], name: str) -> bool:
+    """Whether a setting, not one of a nested record, may have no value."""
+    field = config.model_fields.get(name)
+    return field is not None and type(None) in get_args(field.annotation)
 
 
 def _field_names(config: type[Config]) -> list[str]:

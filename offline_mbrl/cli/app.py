@@ -150,8 +150,24 @@ def train(
 
 
 @app.command
+def suites() -> None:
+    """List the suites that come with the package: one for each published table, at several scales.
+
+    For example:
+
+      offline-mbrl suites
+    """
+    from tabulate import tabulate
+
+    from offline_mbrl.launch.shipped import describe_suites
+
+    print(tabulate(describe_suites(), headers=("suite", "scale", "jobs", "cost", "what it compares")))
+
+
+@app.command
 def sweep(
-    suite: Annotated[Positional[Path], arg(metavar="SUITE")],
+    suite: Annotated[Positional[str], arg(metavar="SUITE")],
+    scale: str | None = None,
     out: Path | None = None,
     parallel: int | None = None,
     gpus: tuple[str, ...] = (),
@@ -169,11 +185,13 @@ def sweep(
     For example:
 
       offline-mbrl sweep experiments/bench.toml
-      offline-mbrl sweep experiments/bench.toml --gpus 0 1 2 3
+      offline-mbrl sweep mopo/penalties --scale small
+      offline-mbrl sweep combo/variants --gpus 0 1 2 3
 
     Args:
-      suite: the TOML file that describes the grid.
-      out: the sweep's folder; results/<name of the suite> when absent.
+      suite: one of `offline-mbrl suites`, or a TOML file that describes the grid.
+      scale: smoke, small or full, where the suite has them; full when absent.
+      out: the sweep's folder; results/<name of the suite>/<scale> when absent.
       parallel: jobs at once, which share the cores; the suite's number when absent.
       gpus: numbers of the GPUs to use, one program at a time on each.
       lanes: auto trains jobs that differ in seeds and numeric settings alone in one program; off, one by one.
@@ -186,19 +204,24 @@ def sweep(
     in_range(0, checkpoint_every=checkpoint_every)
 
     from offline_mbrl.launch.local import Options, make_slots, run_jobs
-    from offline_mbrl.launch.suite import jobs, read_suite
+    from offline_mbrl.launch.shipped import find_suite, mark, plan_of, results_folder
     from offline_mbrl.machine import available_cores
     from offline_mbrl.training.job import Paths
 
-    folder, plan = out or Path("results") / suite.stem, read_suite(suite)
+    request = find_suite(suite, scale)
+    plan, jobs = plan_of(request)
+    folder = out or results_folder(request)
     slots = make_slots(min(plan.parallel, available_cores()) if parallel is None else parallel, gpus)
+    mark(request, plan, folder)
     outcomes = run_jobs(
-        jobs(plan), folder, Paths(data_dir, cache_dir), slots, Options(device, checkpoint_every, lanes == "auto")
+        jobs, folder, Paths(data_dir, cache_dir), slots, Options(device, checkpoint_every, lanes == "auto")
     )
     troubled = [outcome for outcome in outcomes if outcome.problem]
     for outcome in troubled:
         print(f"{outcome.job.name}: {outcome.problem}", file=sys.stderr)
     _write_results(folder, plan.published)
+    if request.scale:
+        _write_verdicts(folder, request.name)
     sys.exit(1 if troubled else 0)
 
 
@@ -272,6 +295,16 @@ def _write_results(folder: Path, published: Path | None) -> None:
         write_text(folder / f"table.{'tex' if form == 'latex' else form}", make_table([folder], form, published) + "\n")
     learning_curves([folder], folder / "curves.png")
     print((folder / "table.md").read_text())
+
+
+def _write_verdicts(folder: Path, suite: str) -> None:
+    """Ours beside what the suite's table published, in the sweep's folder; prints it."""
+    from offline_mbrl.launch.reproduction import verdict_table
+    from offline_mbrl.storage.files import write_text
+
+    text = verdict_table([folder], suite)
+    write_text(folder / "verdict.md", text + "\n")
+    print(text)
 
 
 def main() -> None:

@@ -41,7 +41,8 @@ def report(
 
 def status(
     runs: Runs = RESULTS,
-    suite: Path | None = None,
+    suite: str | None = None,
+    scale: str | None = None,
     watch: bool = False,
 ) -> None:
     """Show every job of a sweep: state, progress, rate, time left, last score, failures.
@@ -53,14 +54,15 @@ def status(
 
     Args:
       runs: folders that hold runs, at any depth; results when absent.
-      suite: the sweep's TOML file; its jobs that have not begun are listed too.
+      suite: the sweep's name or TOML file; its jobs that have not begun are listed too.
+      scale: that it runs at.
       watch: stay, and show what changes, until every job is done; Ctrl-C ends it.
     """
-    from offline_mbrl.launch.suite import jobs, read_suite
+    from offline_mbrl.launch.shipped import find_suite, plan_of
     from offline_mbrl.results.status import Planned, short_name, show, watch_jobs
 
     planned = [
         Planned(job.name, short_name(job.algorithm, job.task, job.id), len(job.seeds), job.steps)
-        for job in (jobs(read_suite(suite)) if suite else [])
+        for job in (plan_of(find_suite(suite, scale))[1] if suite else [])
     ]
     (watch_jobs if watch else show)(list(runs), planned)

@@ -10,7 +10,9 @@ from offline_mbrl.cli.ranges import in_range
 
 Runs = Annotated[Positional[tuple[Path, ...]], arg(metavar="RUNS...")]
 Form = Literal["md", "csv", "latex", "html"]
+Markup = Literal["md", "latex", "html"]
 Diverged = Literal["count", "survivors"]
+Rule = Literal["last-ten", "median-of-fifty", "last"]
 RESULTS = (Path("results"),)
 
 
@@ -23,6 +25,7 @@ def table(
     digits: int = 1,
     diverged: Diverged = "count",
     pool: bool = False,
+    rule: Rule = "last-ten",
 ) -> None:
     """Print the normalized scores of all runs below some folders, with aggregates over tasks and published scores.
 
@@ -41,6 +44,7 @@ def table(
       digits: behind the point.
       diverged: count lost seeds with their last score, or show the survivors' mean.
       pool: make one row of seeds of other devices, precisions, versions and commits; the caption says so.
+      rule: what a seed's evaluations make: mean of the last ten, median of the last fifty (ATAC), or the last (D4RL).
     """
     in_range(0, 12, digits=digits)
 
@@ -48,7 +52,31 @@ def table(
     from offline_mbrl.results.tables import Options
     from offline_mbrl.results.tables import table as make_table
 
-    print(make_table(runs, format, find_published(published), Options(pool, diverged, sort, only, digits)))
+    print(make_table(runs, format, find_published(published), Options(pool, diverged, sort, only, digits, rule)))
+
+
+def verdict(
+    runs: Runs = RESULTS, published: str | None = None, format: Markup = "md", digits: int = 1, rule: Rule = "last-ten"
+) -> None:
+    """Print ours beside what was published: for each cell the difference and whether it lies within their interval.
+
+    For example:
+
+      offline-mbrl verdict results/mopo/penalties
+      offline-mbrl verdict results --published builtin
+
+    Args:
+      runs: folders that hold runs, at any depth; results when absent.
+      published: builtin, a CSV of the same columns, or a suite, whose numbers are meant; each job's suite when absent.
+      format: Markdown, LaTeX or HTML.
+      digits: behind the point.
+      rule: what a seed's evaluations make: mean of the last ten, median of the last fifty (ATAC), or the last (D4RL).
+    """
+    in_range(0, 12, digits=digits)
+
+    from offline_mbrl.launch.reproduction import verdict_table
+
+    print(verdict_table(runs, published, format, digits, rule))
 
 
 def plot(
@@ -164,6 +192,6 @@ def import_(scores: Annotated[Positional[Path], arg(metavar="SCORES")], out: Pat
 
 def register(app: Commands) -> None:
     """Adds these commands to `app`."""
-    for command in (table, plot, compare, export):
+    for command in (table, verdict, plot, compare, export):
         app.command(command)
     app.command(name="import")(import_)

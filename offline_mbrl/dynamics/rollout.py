@@ -52,11 +52,12 @@ def ensemble_model(ensemble: Ensemble, terminates: Callable[[Array], Array], pen
             prediction = predict(ensemble, obs, action)
             member = sample_members(ensemble, stream(key, "elite"), obs.shape[0])
             gaussian = pick(prediction, member)
-            uncertainty = penalty.measure(prediction, member)
+            y = draw(gaussian, stream(key, "noise"))
+            uncertainty = penalty(prediction, member, y)
         else:
             gaussian = predict_random_elite(ensemble, obs, action, stream(key, "elite"))
-            uncertainty = jnp.zeros(obs.shape[0]) if penalty is None else _of_one(penalty, gaussian)
-        y = draw(gaussian, stream(key, "noise"))
+            y = draw(gaussian, stream(key, "noise"))
+            uncertainty = jnp.zeros(obs.shape[0]) if penalty is None else _of_one(penalty, gaussian, y)
         next_obs = obs + y[:, 1:]
         return ModelStep(y[:, 0], next_obs, 1.0 - terminates(next_obs), uncertainty)
 
@@ -106,10 +107,10 @@ def flatten(rollout: Rollout) -> tuple[Transition, Array]:
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (rollout.rows, rollout.alive))
 
 
-def _of_one(penalty: Penalty, gaussian: Gaussian) -> Array:
+def _of_one(penalty: Penalty, gaussian: Gaussian, drawn: Array) -> Array:
     """A penalty that needs only the sampled member, on that member alone."""
     alone = Gaussian(gaussian.mean[None], gaussian.std[None])
-    return penalty.measure(alone, jnp.zeros(gaussian.mean.shape[0], jnp.int32))
+    return penalty(alone, jnp.zeros(gaussian.mean.shape[0], jnp.int32), drawn)
 
 
 def _chunks(rows: int) -> int:

@@ -1,7 +1,8 @@
 """How unsure the ensemble is of a step: one function for each penalty of the literature.
 
 Each takes a `Gaussian` with mean and std [N, B, d + 1] (reward first) and the elite [B] that was sampled, and gives
-[B]. A superscript s below means the state dimensions only.
+[B]; one that asks for it is handed the step that was drawn, [B, d + 1], too. A superscript s below means the state
+dimensions only.
 """
 
 from collections.abc import Callable
@@ -67,6 +68,27 @@ def combined(prediction: Gaussian, member: Array) -> Array:
     return 0.5 * (individual(prediction, member) + max_aleatoric(prediction, member))
 
 
+def ll_var(prediction: Gaussian, member: Array, drawn: Array) -> Array:
+    """Var_i log N(y; mu_i, sigma_i) at the step y that was drawn: "LL Var" of Lu et al. 2022 (arXiv 2110.04135)."""
+    errors = (drawn - prediction.mean) / prediction.std
+    # The constant of the density is the same for all members, so it has no variance.
+    return (-0.5 * jnp.square(errors) - jnp.log(prediction.std)).sum(axis=-1).var(axis=0)
+
+
+def loo_kl(prediction: Gaussian, member: Array) -> Array:
+    """KL(N_{i*} || N_{-i*}) of the sampled elite and the others' mixture, taken as the Gaussian of its moments.
+
+    One against the rest, in Pan et al. 2020 (arXiv 2010.04893); "LOO KL" of Lu et al. 2022 (arXiv 2110.04135).
+    """
+    own, count = pick(prediction, member), prediction.mean.shape[0]
+    others = (jnp.arange(count)[:, None] != member)[..., None] / (count - 1)  # [N, B, 1], weights of the mixture
+    mean = (others * prediction.mean).sum(axis=0)
+    spread = jnp.square(prediction.std) + jnp.square(prediction.mean - mean)
+    variance = (others * spread).sum(axis=0)
+    ratio = jnp.square(own.std) / variance
+    return 0.5 * (ratio - jnp.log(ratio) - 1 + jnp.square(own.mean - mean) / variance).sum(axis=-1)
+
+
 def _norm(x: Array) -> Array:
     # Not jnp.linalg.norm: its gradient at 0 is NaN, and identical members meet that point.
     squared = jnp.square(x).sum(axis=-1)
@@ -83,15 +105,22 @@ PenaltyName = Literal[
     "epistemic_std",
     "individual",
     "combined",
+    "ll_var",
+    "loo_kl",
 ]
 
 
 class Penalty(NamedTuple):
     """A penalty and what it asks of a model: every member or only the sampled one, and a predicted noise or none."""
 
-    measure: Callable[[Gaussian, Array], Array]
+    measure: Callable[..., Array]
     all_members: bool = True
-    noise: bool = False  # it is 0 where the members predict no noise
+    noise: bool = False  # it is 0, or has no value, where the members predict no noise
+    drawn: bool = False  # it is measured at the step that was drawn
+
+    def __call__(self, prediction: Gaussian, member: Array, drawn: Array) -> Array:
+        """u [B] of what all members predict, the elite that was sampled, and the step that was drawn from it."""
+        return self.measure(prediction, member, drawn) if self.drawn else self.measure(prediction, member)
 
 
 PENALTIES: dict[PenaltyName, Penalty] = {
@@ -104,6 +133,8 @@ PENALTIES: dict[PenaltyName, Penalty] = {
     "epistemic_std": Penalty(epistemic_std),
     "individual": Penalty(individual, all_members=False, noise=True),
     "combined": Penalty(combined, noise=True),
+    "ll_var": Penalty(ll_var, noise=True, drawn=True),
+    "loo_kl": Penalty(loo_kl, noise=True),
 }
 assert set(PENALTIES) == set(get_args(PenaltyName))
 
@@ -116,4 +147,6 @@ def require_noise(penalty: PenaltyName, kind: str) -> None:
     """
     if kind == "deterministic" and PENALTIES[penalty].noise:
         able = ", ".join(name for name, known in PENALTIES.items() if not known.noise)
-        raise UserError(f"penalty={penalty} is 0 for a deterministic model, which predicts no noise; choose {able}")
+        raise UserError(
+            f"penalty={penalty} means nothing for a deterministic model, which predicts no noise; choose {able}"
+        )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import distrax
 import flax.linen as nn
@@ -42,6 +42,20 @@ def orthogonal(scale: float, iterations: int = 60) -> nn.initializers.Initialize
     return draw
 
 
+Init = Literal["glorot", "torch"]
+"""How layers are drawn: Glorot-uniform weights and zero biases, or PyTorch's default."""
+
+
+def uniform_by(fan_in: int) -> nn.initializers.Initializer:
+    """Uniform in +-1 / sqrt(fan_in): the default of `torch.nn.Linear`, for its weights and biases alike."""
+
+    def draw(key: Key, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None) -> Array:
+        bound = fan_in**-0.5
+        return jax.random.uniform(key, tuple(shape), dtype, -bound, bound)
+
+    return draw
+
+
 def dense_product(x: Array, weight: Array, *_: Any, **__: Any) -> Array:
     """`layers.product` as flax asks for it: rows [..., i] in one batch."""
     return product(x.reshape(-1, x.shape[-1]), weight).reshape(*x.shape[:-1], -1)
@@ -54,15 +68,19 @@ class MLP(nn.Module):
     outputs: int
     activation: Callable[[Array], Array] = nn.relu
     kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
+    draws: Init = "glorot"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for width in self.hidden:
-            x = self.activation(self.dense(width)(x))
-        return self.dense(self.outputs)(x)
+            x = self.activation(self.dense(width, x.shape[-1])(x))
+        return self.dense(self.outputs, x.shape[-1])(x)
 
-    def dense(self, width: int) -> nn.Dense:
-        return nn.Dense(width, kernel_init=self.kernel_init, dot_general=dense_product)
+    def dense(self, width: int, inputs: int) -> nn.Dense:
+        if self.draws == "glorot":
+            return nn.Dense(width, kernel_init=self.kernel_init, dot_general=dense_product)
+        draw = uniform_by(inputs)
+        return nn.Dense(width, kernel_init=draw, bias_init=draw, dot_general=dense_product)
 
 
 class GaussianActor(nn.Module):
@@ -71,10 +89,11 @@ class GaussianActor(nn.Module):
     hidden: tuple[int, ...]
     action_dim: int
     log_std_bounds: tuple[float, float] = (-5.0, 2.0)
+    draws: Init = "glorot"
 
     @nn.compact
     def __call__(self, obs: Array) -> tuple[Array, Array]:
-        mean, log_std = jnp.split(MLP(self.hidden, 2 * self.action_dim)(obs), 2, axis=-1)
+        mean, log_std = jnp.split(MLP(self.hidden, 2 * self.action_dim, draws=self.draws)(obs), 2, axis=-1)
         return mean, jnp.clip(log_std, *self.log_std_bounds)
 
 
@@ -94,21 +113,25 @@ class Critic(nn.Module):
 
     hidden: tuple[int, ...]
     kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
+    draws: Init = "glorot"
 
     @nn.compact
     def __call__(self, obs: Array, action: Array) -> Array:
-        mlp = MLP(self.hidden, 1, kernel_init=self.kernel_init)
+        mlp = MLP(self.hidden, 1, kernel_init=self.kernel_init, draws=self.draws)
         return mlp(jnp.concatenate([obs, action], axis=-1)).squeeze(-1)
 
 
 def critic_ensemble(
-    count: int, hidden: tuple[int, ...], kernel_init: nn.initializers.Initializer = Critic.kernel_init
+    count: int,
+    hidden: tuple[int, ...],
+    kernel_init: nn.initializers.Initializer = Critic.kernel_init,
+    draws: Init = "glorot",
 ) -> nn.Module:
     """`count` independent critics as one module: (obs [..., d], action [..., m]) -> [count, ...]."""
     ensemble = nn.vmap(
         Critic, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=None, out_axes=0, axis_size=count
     )
-    module: nn.Module = ensemble(hidden, kernel_init)
+    module: nn.Module = ensemble(hidden, kernel_init, draws)
     return module
 
 

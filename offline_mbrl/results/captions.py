@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from offline_mbrl.results.groups import Group, differences, made_with, short_fingerprint
 from offline_mbrl.results.query import Column, DataSummary
-from offline_mbrl.results.statistics import LAST_EVALUATIONS
+from offline_mbrl.results.statistics import RULES
 
 LOST_COUNT = (
     "A diverged or failed seed counts with the last score it had, or 0, the random policy's, where it had none."
@@ -19,7 +19,7 @@ def describe_cells(groups: Sequence[Group], columns: Mapping[Column, DataSummary
         *(_describe_column(labels[column], column, dataset) for column, dataset in columns.items()),
         f"Trained for {_describe_steps(groups)} gradient steps with "
         f"{_values(len(group.curves) for group in groups)} seeds.",
-        f"A seed's score is the mean over its {_describe_evaluations(groups)} × "
+        f"A seed's score is the {RULES[groups[0].rule].words} over its {_describe_evaluations(groups)} × "
         f"{_values(group.settings['episodes'] for group in groups)} episodes of the deterministic policy"
         f"{_describe_span(groups)}.",
         "Row 'data': average score of the data set's episodes.",
@@ -65,7 +65,7 @@ def _made_with(groups: Sequence[Group]) -> str:
 def used_evaluations(group: Group) -> int | None:
     """How many evaluations the scores of trained seeds are means of; None where no seed was trained to the end."""
     counts = [len(curve.scores) for curve in group.curves if curve.status == "finished"]
-    return min(LAST_EVALUATIONS, *counts) if counts else None
+    return min(RULES[group.rule].last, *counts) if counts else None
 
 
 def _describe_column(label: str, column: Column, dataset: DataSummary) -> str:
@@ -85,12 +85,13 @@ def _describe_steps(groups: Iterable[Group]) -> str:
     return " or ".join(f"{steps:,} ({', '.join(names)})" for steps, names in sorted(takers.items()))
 
 
-def _describe_evaluations(groups: Iterable[Group]) -> str:
+def _describe_evaluations(groups: Sequence[Group]) -> str:
     """How many evaluations went into a score, said plainly where there were fewer than the protocol asks for."""
-    used = {used_evaluations(group) for group in _trained(groups)}
-    if used <= {LAST_EVALUATIONS}:
-        return f"last {LAST_EVALUATIONS} evaluations"
-    return f"last {_values(used)} evaluations (fewer than {LAST_EVALUATIONS} were made)"
+    trained = _trained(groups)
+    used, asked = {used_evaluations(group) for group in trained}, {RULES[group.rule].last for group in groups}
+    if used <= asked:
+        return f"last {_values(asked)} evaluations"
+    return f"last {_values(used)} evaluations (fewer than {_values(asked)} were made)"
 
 
 def _describe_span(groups: Iterable[Group]) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from offline_mbrl.errors import unknown_name
 from offline_mbrl.results.query import Column, Curve, DataSummary, without_repeats
-from offline_mbrl.results.statistics import final_score
+from offline_mbrl.results.statistics import Rule, final_score
 from offline_mbrl.tasks import TASKS
 
 Row = tuple[str, tuple[tuple[str, object], ...]]
@@ -32,6 +32,7 @@ class Group:
     column: Column
     curves: Sequence[Curve]
     survivors: bool = False
+    rule: Rule = "last-ten"
 
     @cached_property
     def counted(self) -> list[Curve]:
@@ -46,7 +47,7 @@ class Group:
     @property
     def final_scores(self) -> NDArray[np.float64]:
         """[n_counted] reported score of each seed of `counted`."""
-        return np.array([reported_score(curve) for curve in self.counted])
+        return np.array([reported_score(curve, self.rule) for curve in self.counted])
 
     def count(self, status: str) -> int:
         """How many seeds ended with `status`."""
@@ -69,14 +70,16 @@ class Group:
         return curve.status in LOST and not self.survivors
 
 
-def reported_score(curve: Curve) -> float:
-    """The mean of the last evaluations; of a lost seed the last score it had, 0 (the random policy's) if none."""
+def reported_score(curve: Curve, rule: Rule = "last-ten") -> float:
+    """What `rule` makes of the evaluations; of a lost seed the last score it had, 0 (the random policy's) if none."""
     if curve.status not in LOST:
-        return final_score(curve.scores)
+        return final_score(curve.scores, rule)
     return curve.scores[-1] if curve.scores else 0.0
 
 
-def group_curves(curves: Sequence[Curve], *, pool: bool = False, survivors: bool = False) -> list[Group]:
+def group_curves(
+    curves: Sequence[Curve], *, pool: bool = False, survivors: bool = False, rule: Rule = "last-ten"
+) -> list[Group]:
     """Pool the seeds that differ in nothing else; jobs of one algorithm with other settings get rows of their own.
 
     So do those made on another device, with another precision, version or commit, unless `pool` is asked for; then a
@@ -88,7 +91,7 @@ def group_curves(curves: Sequence[Curve], *, pool: bool = False, survivors: bool
         row = _row(curve, telling[curve.algorithm])
         pools.setdefault((row, curve.column), []).append(curve)
     return [
-        Group(row, column, without_repeats(members, _anything), survivors)
+        Group(row, column, without_repeats(members, _anything), survivors, rule)
         for (row, column), members in sorted(pools.items(), key=_order)
     ]
 

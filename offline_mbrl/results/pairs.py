@@ -43,4 +43,6 @@ def match(ours: Group, theirs: Group) -> Pair:
 
 
 def _by_seed(group: Group) -> dict[int, float]:
-    return {curve.seed: reported_score(curve) for curve in sorted(group.counted, key=lambda curve: curve.seed)}
+    return {
+        curve.seed: reported_score(curve, group.rule) for curve in sorted(group.counted, key=lambda curve: curve.seed)
+    }

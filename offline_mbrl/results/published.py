@@ -13,6 +13,8 @@ from offline_mbrl.results.numbers import Style, signed
 from offline_mbrl.results.statistics import Estimate
 
 FIELDS = ("algorithm", "task", "version", "mean", "std", "source", "protocol")
+VARIANT = "variant"
+"""What the first column may be called: a row of a suite, by the name that the suite gives it."""
 SHIPPED = Path(__file__).with_name("published_scores.csv")
 BUILTIN, NONE = "builtin", "none"
 
@@ -111,8 +113,10 @@ def read(path: Path) -> list[Record]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file, strict=True)
-            if tuple(reader.fieldnames or ()) != FIELDS:
+            found = tuple(reader.fieldnames or ())
+            if found not in (FIELDS, (VARIANT, *FIELDS[1:])):
                 raise UserError(f"{path} has not the columns {', '.join(FIELDS)}; see the file that `builtin` names")
+            reader.fieldnames = FIELDS
             lines = [(reader.line_num, _checked(record, f"line {reader.line_num} of {path}")) for record in reader]
     except OSError as error:
         raise UserError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error

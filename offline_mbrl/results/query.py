@@ -11,6 +11,7 @@ from offline_mbrl.storage.records import (
     ENVIRONMENT,
     JOB,
     SCORES,
+    SUITE,
     Status,
     damaged,
     diverged_seeds,
@@ -70,6 +71,8 @@ class Curve:
     scores: list[float]
     provenance: Mapping[str, object] = field(default_factory=dict)
     """What it was made with, by the names of `PROVENANCE`; "unknown" where a record does not say."""
+    row: Mapping[str, object] = field(default_factory=dict)
+    """The `suite`, its `scale` and the `variant` that a sweep made it for; empty for other jobs."""
 
 
 def read_curves(run_dirs: Iterable[Path]) -> list[Curve]:
@@ -108,7 +111,7 @@ def _read_job(folder: Path) -> Iterator[Curve]:
     status, diverged = job_status(folder), diverged_seeds(folder)
     column, dataset = _read_data(job, environment["dataset"])
     settings = {name: job[name] for name in PROTOCOL} | flat(job["config"]) | flat(job.get("files", {}), "files.")
-    provenance = _provenance(job, environment)
+    provenance, row = _provenance(job, environment), read_json(folder / SUITE, missing={})
     for (seed, variant), points in _read_scores(folder, job["seeds"], whole=status == "finished").items():
         acting = {"variant": variant} if variant else {}
         ended = "diverged" if seed in diverged or None in points.values() else status
@@ -116,7 +119,7 @@ def _read_job(folder: Path) -> Iterator[Curve]:
             _refuse_gaps(folder, seed, sorted(points), job)
         scores = {step: score for step, score in sorted(points.items()) if score is not None}
         about = (job["algorithm"], column, dataset, settings | acting, seed, ended)
-        yield Curve(*about, [*scores], [*scores.values()], provenance)
+        yield Curve(*about, [*scores], [*scores.values()], provenance, row)
 
 
 def _read_data(job: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[Column, DataSummary]:

@@ -8,7 +8,7 @@ leading axes are resamples.
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import lcm
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -49,8 +49,27 @@ class Band(NamedTuple):
     high: Floats | None = None
 
 
-def final_score(scores: ArrayLike, last: int = LAST_EVALUATIONS) -> float:
-    """Mean of the last `last` evaluation scores [n] of one seed in order, or of all where there are fewer.
+Rule = Literal["last-ten", "median-of-fifty", "last"]
+
+
+class Protocol(NamedTuple):
+    """How a seed's evaluations become its score."""
+
+    last: int  # evaluations at the end that count
+    of: Callable[[Floats], Any]
+    words: str
+
+
+RULES: dict[Rule, Protocol] = {
+    "last-ten": Protocol(LAST_EVALUATIONS, np.mean, "mean"),
+    "median-of-fifty": Protocol(50, np.median, "median"),
+    "last": Protocol(1, np.mean, "mean"),
+}
+"""Ours, which is OfflineRL-Kit's; ATAC's (Cheng et al. 2022, arXiv 2202.02446); D4RL's (arXiv 2004.07219)."""
+
+
+def final_score(scores: ArrayLike, rule: Rule = "last-ten") -> float:
+    """What `rule` makes of the evaluation scores [n] of one seed in order; of all where there are fewer than it takes.
 
     Raises:
         ValueError: there is no score.
@@ -58,7 +77,7 @@ def final_score(scores: ArrayLike, last: int = LAST_EVALUATIONS) -> float:
     values = np.asarray(scores, np.float64)
     if values.size == 0:
         raise ValueError("a final score needs at least one evaluation")
-    return float(values[-last:].mean())
+    return float(RULES[rule].of(values[-RULES[rule].last :]))
 
 
 def mean_and_std(values: ArrayLike) -> tuple[float, float]:

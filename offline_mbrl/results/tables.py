@@ -15,7 +15,7 @@ from offline_mbrl.results.numbers import Style, plain, with_interval
 from offline_mbrl.results.published import published_blocks
 from offline_mbrl.results.query import read_curves
 from offline_mbrl.results.sorting import sort_rows
-from offline_mbrl.results.statistics import FEWEST_FREEDOM, FEWEST_SEEDS, STATISTICS, TARGET, mean_and_std
+from offline_mbrl.results.statistics import FEWEST_FREEDOM, FEWEST_SEEDS, STATISTICS, TARGET, Rule, mean_and_std
 
 Format = Literal["md", "csv", "latex", "html"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -30,7 +30,8 @@ class Options:
     """Which groups a table has, in which order, and how its numbers read.
 
     `pool` makes one row of seeds of other devices and versions; `diverged` says whether lost seeds count or the
-    survivors alone; `sort` and `only` are as in `sort_rows` and `only`; `digits` stand behind the point.
+    survivors alone; `sort` and `only` are as in `sort_rows` and `only`; `digits` stand behind the point; `rule` makes a
+    seed's evaluations its score.
     """
 
     pool: bool = False
@@ -38,6 +39,7 @@ class Options:
     sort: str = "name"
     only: tuple[str, ...] = ()
     digits: int = 1
+    rule: Rule = "last-ten"
 
 
 def table(
@@ -72,7 +74,8 @@ def read_groups(run_dirs: Sequence[Path], options: Options) -> list[Group]:
     Raises:
         UserError: there is nothing to read, or a name in the options fits nothing.
     """
-    groups = group_curves(read_curves(run_dirs), pool=options.pool, survivors=options.diverged == "survivors")
+    survivors = options.diverged == "survivors"
+    groups = group_curves(read_curves(run_dirs), pool=options.pool, survivors=survivors, rule=options.rule)
     return sort_rows(only(groups, options.only), options.sort)
 
 

@@ -25,6 +25,8 @@ Status = Literal["finished", "failed", "unfinished"]
 
 JOB, ENVIRONMENT, SCORES, METRICS = "job.json", "environment.json", "scores.jsonl", "metrics.jsonl"
 DIVERGED, DONE, FAILED = "diverged.json", "DONE", "FAILED"
+SUITE = "suite.json"
+"""Which row of which suite a job is, where a sweep started it."""
 
 
 def append_records(path: Path, records: Iterable[Mapping[str, object]]) -> None:

@@ -25,7 +25,7 @@ from offline_mbrl.algorithms.algorithm import State
 from offline_mbrl.data.cache import cache_folder
 from offline_mbrl.data.dataset import Dataset
 from offline_mbrl.data.source import load
-from offline_mbrl.errors import UserError
+from offline_mbrl.errors import UserError, warn
 from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.pretraining.fit import Report, result_shape
 from offline_mbrl.progress import progress
@@ -294,6 +294,17 @@ def _conclude(opened: Opened, period: Period, diverged: Mapping[Path, list[Diver
         if len(diverged[member.out]) < len(member.job.seeds):
             save_final(member.out, period.step, _own_state(opened.members, member, state))
             records.write_json(member.out / records.DONE, {"steps": period.step})
+            _caution(member, period)
+
+
+def _caution(member: Member, period: Period) -> None:
+    """Says what the algorithm's own look at the last period gives reason to doubt."""
+    caution = member.system().definition.caution
+    if caution is None:
+        return
+    doubt = caution({name: float(values.mean()) for name, values in member.own(dict(period.metrics)).items()})
+    if doubt:
+        warn(f"{member.out.name}: {doubt}")
 
 
 def _own_state(members: Sequence[Member], member: Member, state: State) -> State:

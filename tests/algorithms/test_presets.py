@@ -88,3 +88,18 @@ def test_an_entry_without_a_value_takes_back_what_lies_below() -> None:
     assert own.config.temperature == 0.2
     assert kit.config.temperature is None
     assert "temperature" not in kit.sources
+
+
+def test_none_stands_for_no_value_where_a_setting_may_have_none() -> None:
+    mopo = get_definition("mopo")
+    unclamped = resolve(mopo, "hopper-medium", overrides={"temperature_max": "none"}).config
+    assert unclamped.model_dump()["temperature_max"] is None
+    with pytest.raises(UserError, match="penalty_weight"):
+        resolve(mopo, "hopper-medium", overrides={"penalty_weight": "none"})
+
+
+def test_a_setting_that_came_later_is_left_out_of_records_at_its_default() -> None:
+    mopo = get_definition("mopo")
+    plain, drawn = (resolve(mopo, "hopper-medium", preset).config for preset in (None, "kit"))
+    assert "init" not in plain.model_dump(mode="json")
+    assert drawn.model_dump(mode="json")["init"] == "torch"

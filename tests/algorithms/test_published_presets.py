@@ -39,6 +39,8 @@ CASES: list[tuple[str, str | None, tuple[str, ...], Table]] = [
             "actor_lr": (3e-4,) * 12,
             "critic_lr": (3e-4,) * 12,
             "temperature_lr": (3e-4,) * 12,
+            "temperature_max": (None,) * 12,
+            "log_std_bounds": ((-20.0, 2.0),) * 12,
         },
     ),
     (
@@ -193,19 +195,21 @@ def test_values_that_all_tasks_share(name: str) -> None:
         assert {field: fields[field][0] for field in SHARED[name]} == SHARED[name]
 
 
-VARIANTS: list[tuple[str, str, dict[str, object]]] = [
+VARIANTS: list[tuple[str, str | None, dict[str, object]]] = [
     ("armor", "atac", {"model": "off"}),
     ("armor", "fixed-model", {"model": "fixed"}),
     ("armor", "no-reference", {"reference": "none"}),
     ("atac", "atac0", {"pessimism": "absolute"}),
     ("atac", "official", {"warm_steps": 100_000, "bellman_weight": 16.0}),
     ("bc", "best-10-percent", {"best_share": 0.1}),
-    ("combo", "kit", {"lse_group": "kinds"}),
+    ("combo", None, {"lse_group": "kinds"}),
+    ("combo", "kit", {"lse_group": "kinds", "init": "torch"}),
+    ("combo", "thirty-way", {"lse_group": "state", "init": "glorot"}),
     ("combo", "model-states", {"rho": "model"}),
     ("combo", "entropy-backup", {"entropy_in_target": True}),
     ("combo", "previous-proposal", {"prior": "previous-proposal", "prior_lag": 1}),
     ("combo", "previous-prior", {"prior": "previous-prior", "prior_lag": 1000}),
-    ("combo", "learned-beta", {"weighting": "learned", "lse_group": "state", "centered": True, "weight_max": 50.0}),
+    ("combo", "learned-beta", {"weighting": "learned", "lse_group": "kinds", "centered": True, "weight_max": 50.0}),
     ("combo", "naive-beta", {"weighting": "learned", "lse_group": "batch", "centered": False, "threshold": 0.0}),
     ("combo", "no-maximization", {"maximize_data": False}),
     ("cql", "kit", {"lse_group": "kinds", "warm_start": 0.0}),
@@ -214,13 +218,14 @@ VARIANTS: list[tuple[str, str, dict[str, object]]] = [
     ("drop", "no-conservatism", {"multiplier": 0.0}),
     ("drop", "random-subsets", {"grouping": "random"}),
     ("mobile", "terminals-exempt", {"penalize_terminals": False}),
-    ("morel", "quantile", {"threshold_rule": "quantile"}),
+    ("morel", None, {"threshold_rule": "quantile"}),
+    ("morel", "mean-std", {"threshold_rule": "mean_std", "threshold_scale": 5.0}),
     ("morel", "raw-units", {"disagreement_units": "raw"}),
 ]
 
 
 @pytest.mark.parametrize(("name", "preset", "values"), VARIANTS, ids=[f"{v[0]}-{v[1]}" for v in VARIANTS])
-def test_a_named_variant_is_its_settings_on_every_task(name: str, preset: str, values: dict[str, object]) -> None:
+def test_a_variant_is_its_settings_on_every_task(name: str, preset: str | None, values: dict[str, object]) -> None:
     for task in TASKS:
         fields = flat_fields(resolve(get_definition(name), task, preset).config)
         assert {field: fields[field][0] for field in values} == values

@@ -8,7 +8,7 @@ import pytest
 from offline_mbrl.algorithms.registry import own_names, register, unregister
 from offline_mbrl.algorithms.systems import bc
 from offline_mbrl.errors import UserError
-from offline_mbrl.launch.suite import jobs, read_suite
+from offline_mbrl.launch.suite import at_scale, jobs, plan, read_suite, scales
 from offline_mbrl.tasks import TASKS
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -73,6 +73,59 @@ def test_published_scores_are_found_beside_the_suite(tmp_path: Path) -> None:
         read_suite(path)
     (tmp_path / "scores.csv").touch()
     assert read_suite(path).published == tmp_path / "scores.csv"
+
+
+SCALED = (
+    GRID
+    + """
+grid = { horizon = [1, 5] }
+
+[scale.small]
+tasks = ["hopper-medium"]
+seeds = 1
+steps = 50
+
+[scale.small.set]
+batch_size = 8
+penalty_weight = 0.5
+
+[scale.small.grid]
+horizon = [2]
+"""
+)
+
+
+def test_a_scale_goes_before_the_suite_and_its_runs(tmp_path: Path) -> None:
+    suite = read_suite(write(tmp_path, SCALED))
+    assert scales(suite) == ["small", "full"]
+    bc, mopo = jobs(at_scale(suite, "small"))
+    assert (bc.task, bc.seeds, bc.steps, bc.config["batch_size"]) == ("hopper-medium", (0,), 50, 8)
+    assert "penalty_weight" not in bc.config
+    assert (mopo.steps, mopo.config["penalty_weight"], mopo.config["horizon"]) == (50, 0.5, 2)
+    assert mopo.config["dynamics"]["max_epochs"] == 3  # what the scale does not name stays the run's
+    assert jobs(at_scale(suite, "full")) == jobs(at_scale(suite, None)) == jobs(suite)
+
+
+def test_a_run_keeps_of_its_tasks_those_of_the_scale_and_is_left_out_without_one(tmp_path: Path) -> None:
+    text = SCALED.replace('[scale.small]\ntasks = ["hopper-medium"]', '[scale.small]\ntasks = ["walker2d-medium"]')
+    assert [job.algorithm for job in jobs(at_scale(read_suite(write(tmp_path, text)), "small"))] == ["bc"]
+
+
+def test_a_scale_that_is_not_there_and_a_setting_nobody_has_are_named(tmp_path: Path) -> None:
+    suite = read_suite(write(tmp_path, SCALED))
+    with pytest.raises(UserError, match="unknown scale 'smal'; did you mean 'small'"):
+        at_scale(suite, "smal")
+    with pytest.raises(UserError, match="one size; leave --scale small out"):
+        at_scale(read_suite(write(tmp_path, GRID)), "small")
+    wrong = read_suite(write(tmp_path, SCALED.replace("batch_size = 8", "bach_size = 8")))
+    with pytest.raises(UserError, match=r"setting 'bach_size'; correct it or take it out of \[scale.small.set\]"):
+        at_scale(wrong, "small")
+
+
+def test_a_row_is_called_by_its_name_and_what_its_grid_chose(tmp_path: Path) -> None:
+    text = SCALED.replace('algorithm = "mopo"', 'algorithm = "mopo"\nname = "ours"')
+    variants = {planned.variant for planned in plan(read_suite(write(tmp_path, text)))}
+    assert variants == {"bc", "ours, horizon=1", "ours, horizon=5"}
 
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.toml")), ids=lambda path: path.stem)

@@ -148,3 +148,12 @@ def test_orthogonal_weights_are_centered_and_of_equal_size() -> None:
     drawn = np.asarray(jax.vmap(lambda key: orthogonal(1.0)(key, (4, 4)))(jax.random.split(jax.random.key(0), 4000)))
     np.testing.assert_allclose(drawn.mean(axis=0), 0.0, atol=0.03)
     np.testing.assert_allclose(np.square(drawn).mean(axis=0), 0.25, atol=0.02)
+
+
+def test_pytorch_s_layers_are_uniform_within_one_over_the_root_of_their_inputs() -> None:
+    """torch.nn.Linear(400, 300): weights and biases in +-0.05, so with variance 0.05^2 / 3."""
+    layer = init_params(MLP((300,), 1, draws="torch"), jax.random.key(0), 400)["Dense_0"]
+    for part in (layer["kernel"], layer["bias"]):
+        assert float(jnp.abs(part).max()) <= 0.05
+        assert float(jnp.abs(part).max()) > 0.049
+    assert float(layer["kernel"].var()) == pytest.approx(0.05**2 / 3, rel=0.02)

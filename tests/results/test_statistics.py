@@ -23,11 +23,18 @@ from offline_mbrl.results.statistics import (
 
 
 def test_final_score_is_the_mean_of_the_last_evaluations() -> None:
-    assert final_score([100.0, 1.0, 2.0, 6.0], last=3) == 3.0
-    assert final_score([*range(100), *[7.0] * 10]) == 7.0
+    assert final_score([*range(100), *[7.0] * 9, 17.0]) == 8.0
     assert final_score([1.0, 2.0]) == 1.5
     with pytest.raises(ValueError, match="at least one"):
         final_score([])
+
+
+def test_the_rules_of_other_papers_by_hand() -> None:
+    scores = [100.0, *[5.0] * 26, *[9.0] * 23, 1.0]  # the last fifty: 26 fives, 23 nines and a one
+    assert final_score(scores, "last") == 1.0
+    assert final_score(scores, "median-of-fifty") == 5.0
+    assert final_score(scores, "last-ten") == pytest.approx(8.2)
+    assert final_score([1.0, 2.0, 6.0], "median-of-fifty") == 2.0
 
 
 def test_mean_and_sample_std() -> None:

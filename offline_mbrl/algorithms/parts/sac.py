@@ -14,10 +14,11 @@ import optax
 from flax import struct
 from pydantic import Field
 
-from offline_mbrl.config import Config, Number, Widths
+from offline_mbrl.config import Config, Number, Widths, added
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import (
     GaussianActor,
+    Init,
     Params,
     apply,
     critic_ensemble,
@@ -46,6 +47,8 @@ class SACConfig(Config):
     temperature_max: Number | None = Field(1.0, gt=0, description="upper clamp of the learned alpha; none when absent")
     target_entropy: Number | None = Field(None, description="entropy goal; minus the action dimension when absent")
     entropy_in_target: bool = Field(True, description="subtract alpha log pi in the Bellman target")
+    log_std_bounds: tuple[float, float] = added((-5.0, 2.0), description="clamp of the actor's log-std")
+    init: Init = added("glorot", description="how actor and critics are drawn: Glorot-uniform, or PyTorch's default")
 
 
 class SACState(struct.PyTreeNode):
@@ -75,8 +78,8 @@ def make(problem: Problem, config: SACConfig, steps: int) -> SAC:
     """Networks and optimizers for a run of `steps` gradient steps."""
     return SAC(
         config=config,
-        actor=GaussianActor(config.hidden, problem.action_dim),
-        critic=critic_ensemble(config.critics, config.hidden),
+        actor=GaussianActor(config.hidden, problem.action_dim, config.log_std_bounds, config.init),
+        critic=critic_ensemble(config.critics, config.hidden, draws=config.init),
         actor_optimizer=cosine_adam(config.actor_lr, steps if config.actor_lr_decay else None),
         critic_optimizer=optax.adam(config.critic_lr),
         temperature_optimizer=optax.adam(config.temperature_lr),

@@ -34,6 +34,7 @@ from offline_mbrl.algorithms.parts.walk import (
     transition_error,
 )
 from offline_mbrl.config import Number
+from offline_mbrl.data.builtin.behaviors import load_behaviors
 from offline_mbrl.dynamics import ring
 from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian
 from offline_mbrl.dynamics.models.gaussian import GaussianConfig
@@ -44,7 +45,12 @@ from offline_mbrl.nn import weights as policies
 from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.networks import GaussianActor, Params, apply, tanh_gaussian
 from offline_mbrl.pretraining.contract import Pretraining
+from offline_mbrl.simulation.termination import problem_of
+from offline_mbrl.tasks import ROBOTS
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
+
+SHIPPED = ("random", "medium", "expert")
+"""References that come with the package."""
 
 ONE_MODEL = GaussianConfig(members=1, elites=1, max_epochs=100)
 
@@ -59,8 +65,10 @@ class ARMORConfig(AdversarialConfig):
     model_weight: Number = Field(1.0, ge=0, description="lambda, weight of the model's error on the data within beta")
     model_gradient_norm: Number = Field(100.0, gt=0, description="global norm that M's gradient is clipped to")
     value_scale: Number = Field(0.1, gt=0, description="V_max, the unit of M's reward error, in the data's own unit")
-    reference: Literal["behavior", "file", "none"] = Field(
-        "behavior", description="pi_ref: the cloned policy of the warm start, one from a file, or no comparison"
+    reference: Literal["behavior", "file", "random", "medium", "expert", "none"] = Field(
+        "behavior",
+        description="pi_ref: the cloned policy of the warm start, one from a file, a policy of the package for the "
+        "robot (the first and last of its training run up to medium, or its expert), or no comparison",
     )
     reference_file: Path | None = Field(None, description="weights of pi_ref, as `nn.weights.save` writes them")
     horizon: int = Field(5, ge=1, le=1000, description="H, steps between resets of the states inside M")
@@ -123,7 +131,7 @@ def make(problem: Problem, config: ARMORConfig, steps: int) -> ARMOR:
     """ARMOR for a run of `steps` gradient steps, those of the warm start included."""
     game = adversarial.make(problem, config, steps)
     reference, weights = game.agent.actor, None
-    if config.reference == "file":
+    if config.reference in ("file", *SHIPPED):
         reference, weights = load_reference(config, problem)
     return ARMOR(config, game, reference, weights, world_optimizer(config, game.warm_steps), problem)
 
@@ -136,12 +144,24 @@ def world_optimizer(config: ARMORConfig, warm_steps: int) -> optax.GradientTrans
     )
 
 
+def shipped_policy(quality: str, problem: Problem) -> Params:
+    """A policy of the package for the robot of the problem: the ladder's first, its last (medium), or the expert."""
+    robot = next((one for one in ROBOTS.values() if problem_of(one) == problem), None)
+    if robot is None:
+        raise UserError(f"reference={quality} is a policy of a benchmark robot; name a reference_file for this problem")
+    known = load_behaviors(robot)
+    return known.actor({"random": 0, "medium": known.medium, "expert": known.expert}[quality])
+
+
 def load_reference(config: ARMORConfig, problem: Problem) -> tuple[GaussianActor, Params]:
-    """The actor in `reference_file` with its weights; `UserError` when it is not one for this task."""
+    """The actor that is the reference with its weights; `UserError` when it is not one for this task."""
     path = config.reference_file
-    if path is None or not path.is_file():
+    if config.reference in SHIPPED:
+        weights = shipped_policy(config.reference, problem)
+    elif path is None or not path.is_file():
         raise UserError(f"no reference policy at {path}; name a file of actor weights with reference_file")
-    weights = policies.load(path).actor
+    else:
+        weights = policies.load(path).actor
     try:
         kernels = [layer["kernel"] for _, layer in sorted(weights["MLP_0"].items())]
         fits = kernels[0].shape[0] == problem.obs_dim and kernels[-1].shape[1] == 2 * problem.action_dim

@@ -19,9 +19,10 @@ from pydantic import Field
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained
 from offline_mbrl.algorithms.parts import branched, conservative, sac
 from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState
-from offline_mbrl.algorithms.parts.conservative import ConservativeConfig, Proposals
+from offline_mbrl.algorithms.parts.conservative import ConservativeConfig, Group, Proposals
 from offline_mbrl.algorithms.parts.sac import SAC
 from offline_mbrl.config import Number, Widths
+from offline_mbrl.dynamics.rollout import ensemble_model
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import Params
@@ -31,6 +32,15 @@ from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
 class COMBOConfig(ConservativeConfig, BranchedConfig):
     """Branched rollouts, the conservative term, and where and with which actions it is measured."""
+
+    lse_group: Group = Field(
+        "kinds",
+        description="what one log-sum-exp runs over: one proposal of each kind (3-way, OfflineRL-Kit), "
+        "all proposals of a state (30-way), or the batch flattened",
+    )
+    rollout_policy: Literal["policy", "uniform"] = Field(
+        "policy", description="mu, whose actions branches take: the policy's, or uniform ones"
+    )
 
     hidden: Widths = (256, 256, 256)
     temperature_max: Number | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
@@ -131,6 +141,20 @@ def update(
     return state, critic_metrics | actor_metrics
 
 
+def uniform_action(action_dim: int, obs: Array, key: Key) -> Array:
+    """An action uniform in [-1, 1]^m at each of obs [B, d], whatever was observed."""
+    return jax.random.uniform(key, (*obs.shape[:-1], action_dim), minval=-1.0, maxval=1.0)
+
+
+def refresh(config: COMBOConfig, agent: SAC, state: COMBOState, data: Data, key: Key) -> tuple[COMBOState, Metrics]:
+    """Branches under mu in the world as it was fitted, in the ring."""
+    model = ensemble_model(state.ensemble, agent.problem.terminates)
+    policy = branched.policy_of(agent, state)
+    if config.rollout_policy == "uniform":
+        policy = partial(uniform_action, agent.problem.action_dim)
+    return branched.keep(state, branched.branch(config, model, policy, data, key))
+
+
 def build(problem: Problem, config: COMBOConfig, steps: int) -> Algorithm:
     """COMBO's functions for a run of `steps` gradient steps; `UserError` where the term would have no rows."""
     check(config)
@@ -138,6 +162,7 @@ def build(problem: Problem, config: COMBOConfig, steps: int) -> Algorithm:
     return replace(
         branched.build(problem, config, steps),
         init=partial(init, config, agent),
+        refresh=partial(refresh, config, agent),
         update=partial(update, config, agent),
     )
 
@@ -151,9 +176,12 @@ DEFINITION = Definition(
     build=build,
     pretraining=branched.dynamics,
     deviations=(
-        "No official code is public; the step is OfflineRL-Kit's, with the log-sum-exp over all 30 proposals of a "
-        "state as in the official CQL code. The preset `kit` runs over 3, with which its table was made.",
+        "No official code is public; the step is OfflineRL-Kit's, whose log-sum-exp runs over 3 proposals at a time: "
+        "its beta were chosen for that. The preset `thirty-way` runs over all 30 of a state, as the official CQL code.",
+        "The density of a squashed action is exact; OfflineRL-Kit adds 1e-6 inside its logarithm.",
+        'Networks start from Glorot-uniform weights; `init = "torch"` draws them as OfflineRL-Kit\'s library does.',
         "The earlier policy is copied every `prior_lag` steps, so that it is 1 to `prior_lag` steps old when used.",
         "A learned weight acts from the next step on; in the course project that proposed it, from the same step on.",
     ),
+    version=2,
 )

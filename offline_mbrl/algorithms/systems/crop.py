@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from pydantic import Field, SerializeAsAny
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained
+from offline_mbrl.algorithms.algorithm import Act, Algorithm, Definition, Pretrained
 from offline_mbrl.algorithms.parts import branched, reward_model, sac
 from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState
 from offline_mbrl.algorithms.parts.reward_model import (
@@ -25,12 +25,12 @@ from offline_mbrl.algorithms.parts.reward_model import (
     relabel,
 )
 from offline_mbrl.algorithms.parts.sac import SAC, SACState
-from offline_mbrl.config import Number, Width
+from offline_mbrl.config import Number, Width, added
 from offline_mbrl.dynamics.config import EnsembleConfig
 from offline_mbrl.dynamics.models.gaussian import GaussianConfig
 from offline_mbrl.dynamics.rollout import Model, ModelStep, ensemble_model
 from offline_mbrl.keys import stream
-from offline_mbrl.nn.networks import GaussianActor, Params, critic_ensemble, tanh_gaussian
+from offline_mbrl.nn.networks import Params, critic_ensemble, tanh_gaussian
 from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
@@ -65,6 +65,7 @@ class CROPConfig(BranchedConfig):
     real_ratio: float = Field(0.5, ge=0, le=1, description="share of data rows in a batch, rounded down")
     actor_lr_decay: bool = Field(False, description="cosine decay of the actor's rate to 0 over the run")
     temperature_max: Number | None = Field(None, gt=0, description="upper clamp of the learned alpha; none when absent")
+    score_samples: bool = added(False, description="score sampled actions, the official protocol, beside the mean ones")
     dynamics: SerializeAsAny[EnsembleConfig] = Field(
         TransitionConfig(), description="the dynamics ensemble; its reward output is not used"
     )
@@ -135,8 +136,7 @@ def make(problem: Problem, config: CROPConfig, steps: int) -> SAC:
     """Soft actor-critic with CROP's wider critics and looser policy."""
     return replace(
         sac.make(problem, config, steps),
-        actor=GaussianActor(config.hidden, problem.action_dim, config.log_std_bounds),
-        critic=critic_ensemble(config.critics, config.critic_hidden),
+        critic=critic_ensemble(config.critics, config.critic_hidden, draws=config.init),
     )
 
 
@@ -188,16 +188,24 @@ def update(config: CROPConfig, agent: SAC, state: CROPState, batch: Transition, 
     return state.replace(learner=learner), jax.tree.map(jnp.mean, critic_metrics) | metrics
 
 
+def act_sampled(agent: SAC, state: CROPState, obs: Array, key: Key, deterministic: bool) -> Array:
+    """A sample of the policy at one observation [d], whose own bits are the randomness: acting is given no other."""
+    bits = jax.lax.bitcast_convert_type(obs.astype(jnp.float32), jnp.uint32)
+    return branched.act(agent, state, obs, jax.random.fold_in(key, jnp.bitwise_xor.reduce(bits)), False)
+
+
 def build(problem: Problem, config: CROPConfig, steps: int) -> Algorithm:
     """CROP's functions for a run of `steps` gradient steps of the actor."""
     agent = make(problem, config, steps)
+    mean: Act = partial(branched.act, agent)
     return Algorithm(
         init=partial(init, config, agent),
         sample=partial(sample, config),
         update=partial(update, config, agent),
-        act=partial(branched.act, agent),
+        act=mean,
         refresh=partial(refresh, config, agent),
         refresh_every=config.rollout_every,
+        variants={"mean actions": mean, "sampled actions": partial(act_sampled, agent)} if config.score_samples else {},
         conclude=branched.conclude,
         samples_ahead=True,
     )
@@ -221,6 +229,9 @@ DEFINITION = Definition(
         "Rollouts of the halfcheetah end where a component leaves +-100, and the hopper's rule bounds components on "
         "both sides.",
         "Networks start from Glorot-uniform weights; the official code draws last layers within +-3e-3.",
-        "Evaluation takes the mean action; the official code samples 50 episodes.",
+        "Evaluation takes the mean action; the official code samples 50 episodes, as `score_samples` does beside it.",
+        "The log-std of the transition model is within [-5, 0.25] by a soft clamp; the official code's is hard.",
+        "The density of a squashed action is exact; the official code adds 1e-6 inside its logarithm, which moves its "
+        "targets by up to 8 % where actions saturate.",
     ),
 )

@@ -14,16 +14,21 @@ import jax.numpy as jnp
 import optax
 from pydantic import Field
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows
 from offline_mbrl.algorithms.parts import branched, sac
 from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState
 from offline_mbrl.algorithms.parts.sac import SAC
 from offline_mbrl.config import Number
+from offline_mbrl.dynamics.ensemble import Ensemble, draw, pick, predict, sample_members
 from offline_mbrl.dynamics.rollout import Rollout, ensemble_model
-from offline_mbrl.dynamics.uncertainty import PENALTIES, PenaltyName, require_noise
+from offline_mbrl.dynamics.uncertainty import PENALTIES, Penalty, PenaltyName, max_aleatoric, require_noise
 from offline_mbrl.errors import UserError
+from offline_mbrl.keys import stream
 from offline_mbrl.nn.train_state import TrainState
-from offline_mbrl.types import Array, Data, Key, Metrics, Problem
+from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
+
+MATCHED_ROWS = 4096
+"""Data rows over which penalties are compared."""
 
 
 class MOPOConfig(BranchedConfig):
@@ -31,7 +36,11 @@ class MOPOConfig(BranchedConfig):
 
     penalty: PenaltyName = Field("max_aleatoric", description="u, the measure of uncertainty")
     penalty_weight: Number = Field(1.0, ge=0, le=1000, description="lambda; its start when it is tuned")
-    tuning: Literal["fixed", "automatic"] = Field("fixed", description="whether lambda is tuned to the penalty goal")
+    tuning: Literal["fixed", "matched", "automatic"] = Field(
+        "fixed",
+        description="lambda as it is; scaled so that lambda E[u] over data rows is that of max_aleatoric; "
+        "or tuned to the penalty goal",
+    )
     penalty_goal: Number = Field(1.5, gt=0, description="E[lambda u] that automatic tuning holds")
     penalty_lr: Number = Field(0.01, gt=0, description="Adam rate of log lambda under automatic tuning")
 
@@ -79,10 +88,21 @@ def tune(
     return jax.lax.scan(step, log_weight, uncertainty)
 
 
+def scale_to_match(penalty: Penalty, ensemble: Ensemble, rows: Transition, key: Key) -> Array:
+    """E[max_i ||sigma_i||] / E[u] over rows: times it, lambda makes u cost there what MOPO's own penalty does."""
+    prediction = predict(ensemble, rows.obs, rows.action)
+    member = sample_members(ensemble, stream(key, "elite"), rows.reward.shape[0])
+    drawn = draw(pick(prediction, member), stream(key, "noise"))
+    return max_aleatoric(prediction, member).mean() / penalty(prediction, member, drawn).mean()
+
+
 def init(mopo: MOPO, key: Key, data: Data, pretrained: Pretrained) -> MOPOState:
     """A branched actor-critic with log lambda at its start."""
-    start = branched.init(mopo.config, mopo.agent, key, data, pretrained)
-    log_weight = jnp.log(jnp.asarray(mopo.config.penalty_weight, jnp.float32))
+    config, start = mopo.config, branched.init(mopo.config, mopo.agent, key, data, pretrained)
+    log_weight = jnp.log(jnp.asarray(config.penalty_weight, jnp.float32))
+    if config.tuning == "matched":
+        rows = sample_rows(data.transitions, stream(key, "matched"), MATCHED_ROWS)
+        log_weight += jnp.log(scale_to_match(PENALTIES[config.penalty], start.ensemble, rows, stream(key, "scale")))
     return branched.extend(MOPOState, start, log_weight=TrainState.create(log_weight, mopo.weight_optimizer))
 
 
@@ -92,6 +112,8 @@ def refresh(mopo: MOPO, state: MOPOState, data: Data, key: Key) -> tuple[MOPOSta
     model = ensemble_model(state.ensemble, mopo.agent.problem.terminates, PENALTIES[config.penalty])
     rollout = branched.branch(config, model, branched.policy_of(mopo.agent, state), data, key)
     log_weight, weight = state.log_weight, jnp.full(config.horizon, config.penalty_weight)
+    if config.tuning == "matched":
+        weight = jnp.full(config.horizon, jnp.exp(log_weight.params))
     if config.tuning == "automatic":
         u = branched.mean_uncertainty(rollout)
         log_weight, weight = tune(log_weight, u, config.penalty_goal, mopo.weight_optimizer)
@@ -128,6 +150,9 @@ DEFINITION = Definition(
         "The hopper's termination rule bounds components on both sides; public copies bound them from above only.",
         "All rows of medium-expert are used; the official replay pool keeps the last million.",
         "Alpha is clamped to at most 1 and the actor's log-std to [-5, 2] (OfflineRL-Kit); the official code clamps "
-        "only the latter, to [-20, 2].",
+        "only the latter, to [-20, 2], as the preset `official-v0` does.",
+        "The density of a squashed action is exact; the peers add 1e-6 inside its logarithm.",
+        'Networks start from Glorot-uniform weights, as the official code\'s; `init = "torch"`, in the preset `kit`, '
+        "draws them as OfflineRL-Kit's library does.",
     ),
 )

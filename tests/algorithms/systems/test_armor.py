@@ -12,12 +12,15 @@ from offline_mbrl.algorithms.algorithm import Algorithm
 from offline_mbrl.algorithms.parts.walk import Walk, advance, predict_one
 from offline_mbrl.algorithms.systems import armor, atac
 from offline_mbrl.algorithms.systems.armor import ARMOR, ARMORBatch, ARMORConfig, ARMORState, World
+from offline_mbrl.data.builtin.behaviors import load_behaviors
 from offline_mbrl.dynamics.ensemble import Ensemble
 from offline_mbrl.dynamics.models.gaussian import Weights
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.nn import weights as policies
 from offline_mbrl.nn.networks import GaussianActor, Params, init_params
+from offline_mbrl.simulation.termination import problem_of
+from offline_mbrl.tasks import get_robot
 from offline_mbrl.types import Array, Data, Metrics, Problem, Transition
 from tests.algorithms import toys
 
@@ -286,3 +289,12 @@ def test_the_policy_improves_on_its_reference_under_the_learned_model() -> None:
     model, actor = world_of(state).model, GaussianActor((16, 16), 1)
     mine = value_inside(model, actor, state.game.learner.actor.params)
     assert mine > value_inside(model, actor, state.reference) + 0.1
+
+
+def test_the_package_s_policies_are_references_for_their_robots() -> None:
+    hopper, behaviors = problem_of(get_robot("hopper")), load_behaviors(get_robot("hopper"))
+    for quality, index in (("random", 0), ("medium", behaviors.medium), ("expert", behaviors.expert)):
+        _, params = armor.load_reference(ARMORConfig.model_validate({"reference": quality}), hopper)
+        assert equal(params, behaviors.actor(index))
+    with pytest.raises(UserError, match="a policy of a benchmark robot"):
+        armor.build(PROBLEM, ARMORConfig(reference="expert"), 20)

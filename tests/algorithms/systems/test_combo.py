@@ -13,6 +13,7 @@ from offline_mbrl.algorithms.systems.combo import (
     DEFINITION,
     COMBOConfig,
     Previous,
+    build,
     check,
     propose,
     pushed_rows,
@@ -187,3 +188,16 @@ def test_a_step_moves_critics_actor_and_copy(prior: str) -> None:
     if prior != "uniform":
         jax.tree.map(np.testing.assert_array_equal, moved.previous.actor, before)
         assert int(moved.previous.step) == 1
+
+
+def test_branches_take_uniform_actions_where_mu_is_uniform() -> None:
+    """A saturated actor would take the same action everywhere; uniform ones have mean 0 and variance 1/3."""
+    algorithm = build(PROBLEM, config(rollout_policy="uniform", rollout_batch=2000, horizon=1), 10)
+    state = algorithm.init(KEY, data(), toys.fitted(ensemble()))
+    saturated = jax.tree.map(lambda leaf: leaf + 30.0, state.learner.actor.params)
+    state = state.replace(learner=state.learner.replace(actor=state.learner.actor.replace(params=saturated)))
+    assert algorithm.refresh is not None
+    state, _ = algorithm.refresh(state, data(), KEY)
+    actions = np.asarray(state.imagined.rows.action)[:2000]
+    assert abs(actions.mean()) < 0.05
+    assert actions.var() == pytest.approx(1 / 3, abs=0.03)

@@ -1,6 +1,7 @@
 """CROP's target, actor and temperature by hand, its schedule of steps, and where its rewards go."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -238,3 +239,17 @@ def test_presets_keep_256_data_rows_in_a_batch(task: str) -> None:
         assert isinstance(dynamics, GaussianConfig)
         assert not dynamics.logvar_trained  # naming one setting of the record keeps the others
         assert "reward.conservatism" in resolved.sources
+
+
+def test_sampled_actions_follow_the_policy_and_differ_between_observations() -> None:
+    algorithm = build(PROBLEM, config(score_samples=True), 10)
+    assert list(algorithm.variants) == ["mean actions", "sampled actions"]
+    assert build(PROBLEM, config(), 10).variants == {}
+    agent = make(PROBLEM, config(), 10)
+    state = SimpleNamespace(learner=sac.init(agent, jax.random.key(0)))
+    obs = jnp.zeros((4000, 3)).at[:, 0].set(jnp.linspace(-1e-3, 1e-3, 4000))  # one law, as good as
+    sampled = jax.vmap(lambda o: algorithm.variants["sampled actions"](state, o, jax.random.key(0), True))(obs)
+    mean, log_std = sac.policy_parameters(agent, state.learner.actor.params, obs)
+    u = (jnp.arctanh(jnp.clip(sampled, -0.9999999, 0.9999999)) - mean) / jnp.exp(log_std)
+    np.testing.assert_allclose(jnp.median(u, axis=0), 0.0, atol=0.08)
+    np.testing.assert_allclose(jnp.median(jnp.abs(u), axis=0), 0.6745, atol=0.05)

@@ -11,10 +11,10 @@ import pytest
 from offline_mbrl.algorithms.presets import resolve
 from offline_mbrl.algorithms.systems import mopo
 from offline_mbrl.algorithms.systems.mopo import MOPOConfig, MOPOState
-from offline_mbrl.dynamics.ensemble import Ensemble
+from offline_mbrl.dynamics.ensemble import Ensemble, draw, pick, predict, sample_members
 from offline_mbrl.dynamics.models.gaussian import GaussianConfig
 from offline_mbrl.dynamics.rollout import Rollout
-from offline_mbrl.dynamics.uncertainty import PenaltyName
+from offline_mbrl.dynamics.uncertainty import PENALTIES, PenaltyName
 from offline_mbrl.errors import UserError
 from offline_mbrl.nn.train_state import TrainState
 from offline_mbrl.types import Array, Metrics, Problem, Transition
@@ -155,3 +155,21 @@ def test_presets_hold_the_published_values() -> None:
 def test_tuning_cannot_start_at_zero() -> None:
     with pytest.raises(UserError, match="cannot start at 0"):
         mopo.build(PROBLEM, MOPOConfig(penalty_weight=0.0, tuning="automatic"), 100)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("penalty", ["max_pair", "individual", "loo_kl", "ll_var"])
+def test_a_matched_penalty_costs_on_the_data_what_mopo_s_own_does(penalty: PenaltyName) -> None:
+    rows = toys.random_rows(4000, 3, 2)
+    scale = mopo.scale_to_match(PENALTIES[penalty], ensemble(), rows, jax.random.key(2))
+    prediction = predict(ensemble(), rows.obs, rows.action)
+    member = sample_members(ensemble(), jax.random.key(3), 4000)
+    drawn = draw(pick(prediction, member), jax.random.key(4))
+    own, other = (PENALTIES[name](prediction, member, drawn).mean() for name in ("max_aleatoric", penalty))
+    assert float(scale * other) == pytest.approx(float(own), rel=0.1)
+
+
+@pytest.mark.medium
+def test_a_matched_lambda_is_the_published_one_for_mopo_s_own_penalty() -> None:
+    _, metrics = refreshed(tuning="matched", penalty_weight=2.5)
+    assert float(metrics["penalty_weight"]) == pytest.approx(2.5, rel=1e-5)

@@ -76,14 +76,17 @@ def test_the_data_go_through_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_thresholds() -> None:
     values = jnp.array([1.0, 2.0, 3.0, 10.0])
-    assert float(find_threshold(config(threshold_scale=2.0), values)) == pytest.approx(4 + 2 * np.std([1, 2, 3, 10]))
+    assert float(find_threshold(config(threshold_rule="mean_std", threshold_scale=2.0), values)) == pytest.approx(
+        4 + 2 * np.std([1, 2, 3, 10])
+    )
     quantile = config(threshold_rule="quantile", threshold_quantile=0.5)
     assert float(find_threshold(quantile, values)) == pytest.approx(2.5)
 
 
 def test_fewer_rows_are_unknown_under_a_larger_threshold() -> None:
     values = jnp.square(jax.random.normal(KEY, (500,)))
-    shares = [float((values > find_threshold(config(threshold_scale=k), values)).mean()) for k in (0.0, 0.5, 1.0, 2.0)]
+    rules = [config(threshold_rule="mean_std", threshold_scale=k) for k in (0.0, 0.5, 1.0, 2.0)]
+    shares = [float((values > find_threshold(rule, values)).mean()) for rule in rules]
     assert shares == sorted(shares, reverse=True)
     assert shares[0] > shares[-1] > 0
 
@@ -111,7 +114,7 @@ def test_known_steps_keep_the_tasks_own_termination() -> None:
 
 
 def test_a_run_imagines_in_the_pessimistic_mdp() -> None:
-    settings = config(threshold_scale=0.0, halt_penalty=50.0)
+    settings = config(threshold_rule="mean_std", threshold_scale=0.0, halt_penalty=50.0)
     algorithm = DEFINITION.build(PROBLEM, settings, 10)
     state = algorithm.init(KEY, data(), toys.fitted(ensemble()))
     # |a| / 2 over the data has mean 0.26: half of a uniform choice of actions is unknown.
@@ -141,4 +144,11 @@ def test_every_preset_resolves_on_every_task(preset: str | None) -> None:
     for task in TASKS:
         resolved = resolve(DEFINITION, task, preset)
         assert isinstance(resolved.config, MOReLConfig)
-        assert set(resolved.sources) >= {"threshold_scale", "halt_penalty"}
+        assert set(resolved.sources) >= {"threshold_rule", "halt_penalty"}
+
+
+def test_a_run_whose_threshold_hardly_acts_says_so() -> None:
+    doubt = morel.caution({"halted": 0.0004})
+    assert doubt is not None
+    assert "halted 0.04 % of imagined steps" in doubt
+    assert morel.caution({"halted": 0.02}) is None
