@@ -9,14 +9,16 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 from offline_mbrl.cli.commands import Commands
 from offline_mbrl.cli.data import app as data_app
 from offline_mbrl.cli.ranges import SEEDS, SIDE_BY_SIDE, in_range
 from offline_mbrl.cli.report import register as register_reports
 from offline_mbrl.cli.results import register
-from offline_mbrl.errors import UserError
+from offline_mbrl.cli.schema import register as register_schema
+from offline_mbrl.cli.talk import talk
+from offline_mbrl.errors import Level, UserError
 from offline_mbrl.failures import guarded
 from offline_mbrl.precision import Precision
 from offline_mbrl.stopping import SAVE_EVERY
@@ -86,6 +88,8 @@ def train(
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
     checkpoint_every: float = SAVE_EVERY,
+    quiet: Annotated[bool, FlagCreatePairsOff] = False,
+    log_level: Level = "info",
 ) -> None:
     """Train one algorithm on one task, several seeds side by side, and evaluate it in MuJoCo as it goes.
 
@@ -116,7 +120,10 @@ def train(
       data_dir: where official data files are.
       cache_dir: where generated data and fitted ensembles are kept.
       checkpoint_every: seconds between checkpoints; what a kill costs at most.
+      quiet: say nothing but warnings, errors and one line with the score at the end.
+      log_level: warning says no more how it goes, error no more warnings; debug adds what is compiled.
     """
+    talk("warning" if quiet and log_level == "info" else log_level)
     in_range(1, size=size, steps=steps, evaluate_every=evaluate_every, episodes=episodes)
     in_range(1, SIDE_BY_SIDE, seeds=seeds)
     in_range(0, SEEDS - seeds, first_seed=first_seed)
@@ -142,7 +149,7 @@ def train(
     folder = out or Path("results") / job.name
     code = work([(job, folder)], Paths(data_dir, cache_dir), device, checkpoint_every)
     if code < 2:
-        print(f"results: {folder}")
+        _tell_outcome(folder, quiet)
     sys.exit(code)
 
 
@@ -233,6 +240,7 @@ def evaluate(
 
 register(app)
 register_reports(app)
+register_schema(app)
 
 
 @app.command
@@ -253,6 +261,12 @@ def doctor(data_dir: Path | None = None, cache_dir: Path | None = None) -> None:
     for check in results:
         print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.finding}")
     sys.exit(0 if all(check.ok for check in results) else 1)
+
+
+def _tell_outcome(folder: Path, quiet: bool) -> None:
+    from offline_mbrl.results.outcome import one_line, outcome
+
+    print(one_line(folder) if quiet else outcome(folder))
 
 
 def _settings(pairs: tuple[str, ...]) -> dict[str, object]:

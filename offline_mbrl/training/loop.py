@@ -6,7 +6,7 @@ A lane is a seed with its own values of the numeric settings that differ between
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,8 @@ class Program:
     act: BatchedAct
     variants: Mapping[str, BatchedAct]
     period: int
+    prepare: Callable[[State, Data, Key], None]
+    """Compiles `advance` now, so that what it takes can be told apart from the steps."""
     programs: Callable[[], int]
     """How many programs `advance` has been compiled to: more than one is a waste."""
 
@@ -98,6 +100,7 @@ def compile_lanes(build: Callable[[Numbers], Algorithm], numbers: Numbers, perio
         act=_batch(lambda numbers: build(numbers).act, numbers),
         variants={name: _batch(partial(_variant, build, name), numbers) for name in first.variants},
         period=period,
+        prepare=lambda state, data, keys: _compile(advance_all, state, numbers, data, keys, 0),
         programs=lambda: int(getattr(advance_all, "_cache_size")()),  # noqa: B009, the attribute is private to jax
     )
 
@@ -151,6 +154,11 @@ def advance_seed(
 
     state, metrics = jax.lax.scan(run_block, state, step + block * jnp.arange(period // block))
     return state, jax.tree.map(jnp.mean, metrics)
+
+
+def _compile(function: Any, *arguments: Any) -> None:
+    """A later call with arguments of these shapes finds the program."""
+    function.lower(*arguments).compile()
 
 
 def _same(state: State) -> State:
