@@ -215,14 +215,17 @@ def evaluate(
     cache_dir: Path | None = None,
     data_dir: Path | None = None,
 ) -> None:
-    """Evaluate the last checkpoint of a run again: more episodes, or other physics.
+    """Evaluate the last checkpoint of a run again, or a policy's file: more episodes, or other physics.
+
+    The data need not be at hand. The result is appended to `evaluations.jsonl` of the run, or of the file.
 
     For example:
 
       offline-mbrl evaluate results/mopo-hopper-medium-0123456789ab --episodes 100 --physics gymnasium-v4
+      offline-mbrl evaluate policy.npz
 
     Args:
-      run: the run's folder.
+      run: the run's folder, or a file that `export --policy` wrote.
       episodes: for each seed.
       physics: that of the run when absent.
       seed: of the starts.

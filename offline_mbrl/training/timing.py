@@ -75,9 +75,9 @@ def compiling() -> Busy:
     """The spans that this process spends compiling, from the first call on."""
     busy = Busy()
 
-    def listen(event: str, seconds: float, **_: str | int) -> None:
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
         if event.startswith(COMPILING):
-            busy.add(time.monotonic() - seconds, time.monotonic())
+            busy.add(time.monotonic() - duration_secs, time.monotonic())
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     return busy
