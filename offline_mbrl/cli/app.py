@@ -17,6 +17,8 @@ from offline_mbrl.cli.ranges import SEEDS, SIDE_BY_SIDE, in_range
 from offline_mbrl.cli.report import register as register_reports
 from offline_mbrl.cli.results import register
 from offline_mbrl.cli.schema import register as register_schema
+from offline_mbrl.cli.show import Tracker, film_if_possible, following
+from offline_mbrl.cli.show import register as register_shows
 from offline_mbrl.cli.talk import talk
 from offline_mbrl.errors import Level, UserError
 from offline_mbrl.failures import guarded
@@ -88,6 +90,8 @@ def train(
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
     checkpoint_every: float = SAVE_EVERY,
+    video: Annotated[bool, FlagCreatePairsOff] = False,
+    track: tuple[Tracker, ...] = (),
     quiet: Annotated[bool, FlagCreatePairsOff] = False,
     log_level: Level = "info",
 ) -> None:
@@ -120,6 +124,8 @@ def train(
       data_dir: where official data files are.
       cache_dir: where generated data and fitted ensembles are kept.
       checkpoint_every: seconds between checkpoints; what a kill costs at most.
+      video: film the policies at the end, into the run's folder.
+      track: tensorboard, wandb or trackio: send the records there as they come.
       quiet: say nothing but warnings, errors and one line with the score at the end.
       log_level: warning says no more how it goes, error no more warnings; debug adds what is compiled.
     """
@@ -147,8 +153,11 @@ def train(
         precision=precision,
     )
     folder = out or Path("results") / job.name
-    code = work([(job, folder)], Paths(data_dir, cache_dir), device, checkpoint_every)
+    with following(folder, track):
+        code = work([(job, folder)], Paths(data_dir, cache_dir), device, checkpoint_every)
     if code < 2:
+        if video:
+            film_if_possible(folder)
         _tell_outcome(folder, quiet)
     sys.exit(code)
 
@@ -244,6 +253,7 @@ def evaluate(
 register(app)
 register_reports(app)
 register_schema(app)
+register_shows(app)
 
 
 @app.command
