@@ -77,6 +77,7 @@ def test_a_concluded_state_acts_as_before(case: Case, together: Trained) -> None
     for act in (case.program.act, *case.program.variants.values()):
         before, after = act(case.program.deploy(together.state), obs), act(case.program.deploy(concluded), obs)
         np.testing.assert_array_equal(before, after)
+        np.testing.assert_array_equal(before, act(case.program.conclude(case.program.deploy(together.state)), obs))
 
 
 def test_compiles_once_for_all_periods(case: Case, together: Trained) -> None:
@@ -84,6 +85,11 @@ def test_compiles_once_for_all_periods(case: Case, together: Trained) -> None:
     before = case.programs()
     case.advance(case.start(*SEEDS), SEEDS, 77)
     assert case.programs() == before
+
+
+def test_what_is_sampled_ahead_is_not_changed_by_updates(case: Case, traces: Traces) -> None:
+    """Where batches are gathered before the updates, `update` hands on what `sample` reads as it found it."""
+    assert not case.algorithm.samples_ahead or traces.sampled <= traces.kept
 
 
 def test_states_are_donated_whole(case: Case) -> None:
@@ -139,5 +145,5 @@ def test_its_policy_can_be_taken_away_as_plain_arrays(case: Case, together: Trai
     policies = case.definition.policies(PROBLEM, case.config, saved)
     assert policies
     for name, actor in policies.items():
-        expected = np.asarray(ways[name](deployed, np.stack([obs] * len(SEEDS))))[0]
+        expected = np.asarray(ways[name](deployed, jnp.stack([obs] * len(SEEDS))))[0]
         np.testing.assert_allclose(actor.act(obs), expected, atol=2e-5, err_msg=name)

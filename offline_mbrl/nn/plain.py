@@ -58,7 +58,8 @@ class PlainActor:
         if self.noise == "squashed":
             log_std = np.clip(output[..., self.action_dim :], *self.log_std_bounds)
             return np.tanh(mean + np.exp(log_std) * noise)
-        return np.clip(np.tanh(mean) + np.exp(np.clip(self.log_std, *self.log_std_bounds)) * noise, -1, 1)
+        std = np.exp(np.clip(np.asarray(self.log_std, np.float32), *self.log_std_bounds))
+        return np.clip(np.tanh(mean) + std * noise, -1, 1)
 
 
 def forward(layers: Sequence[Dense], x: Floats) -> Floats:
@@ -119,7 +120,7 @@ class Policy:
         head = {"format": FORMAT, "noise": self.actor.noise, "log_std_bounds": self.actor.log_std_bounds}
         text = json.dumps(head | {"about": dict(self.about)})
         with write_atomically(path) as file:
-            np.savez(file, head=np.frombuffer(text.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+            np.savez(file, head=np.frombuffer(text.encode(), np.uint8), **arrays)
         return path
 
 

@@ -160,7 +160,8 @@ class WandbLike:
 
     def __init__(self, module: Any, project: str, options: Callable[[Line], dict[str, Any]]) -> None:
         self._module, self._project, self._options = module, project, options
-        self._line, self._run = "", None
+        self._line = ""
+        self._run: Any = None
 
     def log(self, line: Line, points: Sequence[Point]) -> None:
         """Opens the line's run where another one was open, and appends to it."""

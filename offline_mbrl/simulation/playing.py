@@ -40,7 +40,7 @@ def play(policy: Policy, simulator: Simulator, seeds: NDArray[np.integer], steps
 
 def save_played(played: Played, path: Path) -> None:
     """Writes it for another process."""
-    np.savez(path, **played._asdict())  # type: ignore[arg-type]
+    np.savez(path, **played._asdict())
 
 
 def read_played(path: Path) -> Played:

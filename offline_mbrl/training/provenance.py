@@ -7,7 +7,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from offline_mbrl.data.dataset import Dataset
 from offline_mbrl.data.summary import summarize
 from offline_mbrl.machine import versions
 from offline_mbrl.storage.records import ENVIRONMENT, read_json, write_json
-from offline_mbrl.training.timing import peak_memory
+from offline_mbrl.training.timing import Stopwatch, peak_memory
 
 
 def describe(precision: str, dataset: Dataset) -> dict[str, Any]:
@@ -40,6 +41,22 @@ def describe(precision: str, dataset: Dataset) -> dict[str, Any]:
         "git_commit": git_commit(),
         "dataset": describe_dataset(dataset),
     }
+
+
+@contextmanager
+def costs_noted(note: Callable[[], None]) -> Iterator[None]:
+    """Notes what the block took, however it ends."""
+    try:
+        yield
+    finally:
+        note()
+
+
+def note_costs(jobs: Sequence[tuple[Path, int]], watch: Stopwatch) -> None:
+    """Adds what was done since it was noted last to the records of a program's jobs, given by folder and lanes."""
+    seconds, of = watch.take(), sum(lanes for _, lanes in jobs)
+    for out, lanes in jobs:
+        note_cost(out, seconds, lanes, of)
 
 
 def note_cost(out: Path, seconds: Mapping[str, float], lanes: int, of: int) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -39,7 +40,7 @@ def test_a_policy_of_a_folder_acts_as_the_trained_one(run: Path) -> None:
     from offline_mbrl.training.job import read_job
 
     opened = open_run(read_job(run), run, Paths())
-    expected = np.asarray(opened.program.act(opened.state, np.stack([OBS, OBS])))
+    expected = np.asarray(opened.program.act(opened.state, jnp.stack([OBS, OBS])))
     for row, seed in enumerate((3, 4)):
         np.testing.assert_allclose(om.load_policy(run, seed)(OBS), expected[row], atol=1e-6)
 
