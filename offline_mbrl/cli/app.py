@@ -29,6 +29,10 @@ from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
 app = Commands()
 app.group("data", data_app)
 
+DESCRIPTION = """Model-based offline reinforcement learning: train, compare and take away.
+
+Each command's --help shows examples; --version tells the version."""
+
 Device = Literal["auto", "cpu", "gpu", "tpu"]
 
 
@@ -52,7 +56,10 @@ def tasks() -> None:
 
 
 @app.command
-def algorithms(algorithm: Positional[str | None] = None, task: str | None = None) -> None:
+def algorithms(
+    algorithm: Annotated[Positional[str | None], arg(metavar="[ALGORITHM]", help_behavior_hint="")] = None,
+    task: str | None = None,
+) -> None:
     """List the algorithms, or show one: equation, paper, settings with their sources, deviations.
 
     For example:
@@ -320,4 +327,4 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # no terminal is so old that a sign in a table ends the program
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(guarded(lambda: app.parse("offline-mbrl", __doc__.splitlines()[0])()))
+    sys.exit(guarded(lambda: app.parse("offline-mbrl", DESCRIPTION)()))
