@@ -13,14 +13,16 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 from offline_mbrl.cli.commands import Commands
 from offline_mbrl.cli.data import app as data_app
+from offline_mbrl.cli.dynamics import app as dynamics_app
 from offline_mbrl.cli.ranges import SEEDS, SIDE_BY_SIDE, in_range
 from offline_mbrl.cli.report import register as register_reports
 from offline_mbrl.cli.results import register
 from offline_mbrl.cli.schema import register as register_schema
+from offline_mbrl.cli.settings import parse_settings
 from offline_mbrl.cli.show import Tracker, film_if_possible, following
 from offline_mbrl.cli.show import register as register_shows
 from offline_mbrl.cli.talk import talk
-from offline_mbrl.errors import Level, UserError
+from offline_mbrl.errors import Level
 from offline_mbrl.failures import guarded
 from offline_mbrl.precision import Precision
 from offline_mbrl.stopping import SAVE_EVERY
@@ -28,6 +30,7 @@ from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
 
 app = Commands()
 app.group("data", data_app)
+app.group("dynamics", dynamics_app)
 
 DESCRIPTION = """Model-based offline reinforcement learning: train, compare and take away.
 
@@ -150,7 +153,7 @@ def train(
         task,
         preset=preset,
         steps=steps,
-        overrides=_settings(set_),
+        overrides=parse_settings(set_),
         source=source,
         size=size,
         physics=physics,
@@ -287,24 +290,6 @@ def _tell_outcome(folder: Path, quiet: bool) -> None:
     from offline_mbrl.results.outcome import one_line, outcome
 
     print(one_line(folder) if quiet else outcome(folder))
-
-
-def _settings(pairs: tuple[str, ...]) -> dict[str, object]:
-    """`key=value` texts as settings; a value is read as JSON where it is JSON, else as text."""
-    import json
-
-    settings: dict[str, object] = {}
-    for pair in pairs:
-        key, separator, text = pair.partition("=")
-        if not separator or not key:
-            raise UserError(f"--set needs key=value, not '{pair}'")
-        if key in settings:
-            raise UserError(f"--set gives {key} twice; leave one of the two out")
-        try:
-            settings[key] = json.loads(text)
-        except ValueError:
-            settings[key] = text
-    return settings
 
 
 def _write_results(folder: Path, published: Path | None) -> None:

@@ -270,7 +270,7 @@ def export(
       data_dir: where official files are.
       cache_dir: where generated data are kept.
     """
-    from offline_mbrl.data.minari import to_minari
-    from offline_mbrl.data.source import load
+    from offline_mbrl.data.source import load, minari_module
 
+    to_minari = minari_module().to_minari
     print(to_minari(load(task, source, size, physics, data_dir, cache_dir), dataset_id))

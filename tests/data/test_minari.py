@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,12 @@ def test_without_a_network_a_set_that_is_not_here_is_refused_at_once(monkeypatch
     monkeypatch.setattr("socket.create_connection", refuse)
     monkeypatch.setattr(minari, "load_dataset", ask)
     monkeypatch.setattr("offline_mbrl.data.minari._has_proxy", lambda: False)
-    with pytest.raises(
-        UserError, match=r"cannot get Minari set mujoco/hopper/random-v0: it is not .*does not answer"
-    ):
+    with pytest.raises(UserError, match=r"cannot get Minari set mujoco/hopper/random-v0: it is not .*does not answer"):
+        load("hopper-random", "minari")
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "offline_mbrl.data.minari", None)
+    monkeypatch.delattr("offline_mbrl.data.minari", raising=False)
+    with pytest.raises(UserError, match=r"pip install 'offline-mbrl\[minari\]'"):
         load("hopper-random", "minari")
