@@ -90,13 +90,17 @@ class Bar:
             of = f"/{self._total:,}" if self._total else ""
             self._print(f"{done:,}{of}{f' {news}' if news else ''}, {self._pace}")
 
+    def say(self, what: str) -> None:
+        """Names what is done until the first units are finished, with its seconds."""
+        self._bar.update(self._task, now=what, since=time.monotonic())
+        if self._plain:
+            self._print(what)
+
     @contextmanager
     def phase(self, what: str) -> Iterator[None]:
         """Names what is done within the block, with its seconds; the pace of the units begins when it ends."""
         began = time.monotonic()
-        self._bar.update(self._task, now=what, since=began)
-        if self._plain:
-            self._print(what)
+        self.say(what)
         yield
         self._pace.begin()
         if self._plain:

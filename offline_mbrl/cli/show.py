@@ -48,7 +48,7 @@ def video(
       mean_only: leave the drawn actions out.
       size: pixels of one picture, width and height; even numbers.
     """
-    in_range(1, 1000, seconds=seconds)
+    in_range(0.1, 1000, seconds=seconds)
     in_range(16, 1920, width=size[0], height=size[1])
     if size[0] % 2 or size[1] % 2:
         raise UserError(f"--size {size[0]} {size[1]}: films have even numbers of pixels")
