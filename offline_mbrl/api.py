@@ -20,6 +20,7 @@ from offline_mbrl.data.source import load as load_source
 from offline_mbrl.dynamics.rollout import ensemble_model, standardized_model
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
+from offline_mbrl.model_error.study import Protocol, Subject, record_of
 from offline_mbrl.nn.plain import Policy, read_policy_file
 from offline_mbrl.simulation.environments import Environments
 from offline_mbrl.simulation.evaluate import Judge, reset_seeds
@@ -50,6 +51,7 @@ __all__ = [
     "load",
     "load_policy",
     "make",
+    "measure_model",
     "pretrain",
     "register",
     "train",
@@ -307,6 +309,44 @@ def imagine(
         steps.append((*map(np.asarray, (rows, action, after.reward, after.next_obs)), alive))
         alive, rows = alive & np.asarray(after.discount > 0), after.next_obs
     return Imagined._make(np.stack(column) for column in zip(*steps, strict=True))
+
+
+def measure_model(
+    system: System,
+    data: Dataset,
+    model: Pretrained,
+    *,
+    policy: NumPyPolicy | None = None,
+    rows: int = 500,
+    horizon: int = 50,
+    samples: int = 5,
+    model_seed: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Holds the fitted world model against the system that made `data`, as `offline-mbrl model-error` does.
+
+    Args:
+      system: whose model it is.
+      data: what it was fitted to.
+      model: what `pretrain` fitted.
+      policy: obs [B, d] -> action [B, m], tried beside the data's actions and uniform ones.
+      rows: held-out rows that trajectories start in, at most.
+      horizon: steps of each.
+      samples: sampled predictions of each.
+      model_seed: which seed's model; the first when None.
+      seed: of the draws.
+
+    Returns:
+      "actions": for "data", "policy" and "random" the errors, calibration and penalties' correlations by name.
+
+    Raises:
+      UserError: the system has no world model, or the data's physics is not one of ours.
+    """
+    if "dynamics" not in model.results:
+        raise UserError(f"{system.name} has no world model to measure")
+    chosen = model.seeds[0] if model_seed is None else model_seed
+    policies = {} if policy is None else {chosen: policy}
+    return record_of(Subject(system, data, model, policies, {}), Protocol(rows, horizon, samples, seed), chosen)
 
 
 def _model_of(system: System, model: Pretrained, ensemble: Any) -> Any:

@@ -152,3 +152,15 @@ def test_what_was_not_fitted_is_named(data: om.Dataset) -> None:
         om.imagine(bc, nothing, data.observations[:2])
     with pytest.raises(UserError, match="not a multiple"):
         om.train(bc, data, nothing, evaluate_every=7)
+
+
+@pytest.mark.medium
+def test_a_model_is_measured_under_a_users_policy(data: om.Dataset, run: tuple[om.Pretrained, om.TrainedRun]) -> None:
+    model, trained = run
+    found = om.measure_model(
+        trained.system, data, model, policy=trained.policy(1), rows=8, horizon=2, samples=1, model_seed=1
+    )
+    assert list(found["actions"]) == ["data", "policy", "random"]
+    assert found["starts"] == 8
+    with pytest.raises(UserError, match="bc has no world model to measure"):
+        om.measure_model(om.make("bc", data.task, steps=10), data, model._replace(results={}))

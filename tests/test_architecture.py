@@ -27,6 +27,8 @@ ORDER = (
     "dynamics",
     "algorithms",
     "training",
+    "model_error",
+    "selection",
     "behavior",
     "results",
     "launch",

@@ -10,6 +10,7 @@ The contract, in optax's manner (`optax.adam(lr)` -> `GradientTransformation`), 
     deploy(state) -> state                           before an evaluation: what acting looks up; None if nothing
     variants                                         other ways of acting on the same state, each scored under its name
     conclude(state) -> state                         when a run is done: what acting and judging do not read, dropped
+    value(state, obs, action) -> scalar              the critics' judgment, their minimum; None where there are none
     samples_ahead                                    `sample` reads nothing that `update` changes, so that the batches
                                                      of many updates may be gathered before the first of them
 
@@ -58,6 +59,7 @@ class Algorithm:
     deploy: Callable[[State], State] | None = None
     variants: Mapping[str, Act] = field(default_factory=dict)
     conclude: Callable[[State], State] | None = None
+    value: Callable[[State, Array, Array], Array] | None = None
     samples_ahead: bool = False
 
 

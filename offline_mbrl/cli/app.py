@@ -12,13 +12,16 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 from offline_mbrl.cli.commands import Commands
+from offline_mbrl.cli.coverage import register as register_coverage
 from offline_mbrl.cli.data import app as data_app
 from offline_mbrl.cli.dynamics import app as dynamics_app
+from offline_mbrl.cli.model_error import register as register_model_error
 from offline_mbrl.cli.ranges import SEEDS, SIDE_BY_SIDE, in_range
 from offline_mbrl.cli.report import register as register_reports
 from offline_mbrl.cli.results import register
 from offline_mbrl.cli.schema import register as register_schema
-from offline_mbrl.cli.settings import parse_settings
+from offline_mbrl.cli.select import register as register_select
+from offline_mbrl.cli.settings import settings
 from offline_mbrl.cli.show import Tracker, film_if_possible, following
 from offline_mbrl.cli.show import register as register_shows
 from offline_mbrl.cli.talk import talk
@@ -153,7 +156,7 @@ def train(
         task,
         preset=preset,
         steps=steps,
-        overrides=parse_settings(set_),
+        overrides=settings(set_),
         source=source,
         size=size,
         physics=physics,
@@ -264,6 +267,9 @@ register(app)
 register_reports(app)
 register_schema(app)
 register_shows(app)
+register_model_error(app)
+register_select(app)
+register_coverage(app)
 
 
 @app.command

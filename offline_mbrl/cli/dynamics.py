@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from tyro.conf import Positional, UseAppendAction, arg
 
 from offline_mbrl.cli.commands import Commands
-from offline_mbrl.cli.settings import parse_settings
+from offline_mbrl.cli.settings import settings as parse_settings
 from offline_mbrl.errors import UserError
 from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
 

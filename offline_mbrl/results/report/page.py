@@ -14,7 +14,7 @@ from offline_mbrl.results.layout import as_html
 from offline_mbrl.results.numbers import Style
 from offline_mbrl.results.published import Record, lay_out_differences, lay_out_published
 from offline_mbrl.results.published import read as read_published
-from offline_mbrl.results.report import curves, digits, facts, overall, scores, theme, versus
+from offline_mbrl.results.report import curves, digits, facts, overall, scores, theme, trust, versus
 from offline_mbrl.results.report.gather import Gathered, gather
 from offline_mbrl.results.report.sheet import Sheet
 from offline_mbrl.results.report.videos import films
@@ -66,6 +66,7 @@ def page_context(gathered: Gathered, published: Sequence[Record], pool: bool = F
         "caption": describe_cells(sheet.groups, sheet.columns, sheet.column_names),
         "compared": found,
         "against": _published_tables(sheet, theirs),
+        "trust": trust.trust(gathered),
         "costs": facts.costs(gathered.jobs),
         "failures": facts.failures(gathered),
         "cards": facts.cards(gathered.jobs),

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,23 @@ def test_provenance_cost_and_data_come_from_the_records(report: Path) -> None:
     text = text_of(report)
     for fact in ("commit 0123456789ab", "NVIDIA H200, 16 cores", "55 min", "transitions 1,000,000"):
         assert fact in text
+
+
+def test_what_was_measured_of_models_and_choices_stands_beside_the_scores(tmp_path: Path) -> None:
+    records_of = Path(__file__).parents[3] / "experiments" / "results"
+    folder = shutil.copytree(records_of / "selection", tmp_path / "runs")
+    run = sorted(path.parent for path in Path(folder).rglob("job.json"))[0]
+    shutil.copytree(records_of / "model_error" / "hopper", run / "model_error")
+    text = text_of(write_report([tmp_path / "runs"], tmp_path / "report.html"))
+    assert "Models and policies held against the simulator" in text
+    assert "rank correlation of each penalty with the true one-step error" in text
+    assert "mean rank of fqe and model_penalized 8" in text
+    assert "seed 0 in its own states" in text
+
+    (run / "model_error" / "seed-0.json").write_text("{")
+    damaged = text_of(write_report([tmp_path / "runs"], tmp_path / "report.html"))
+    assert f"model_error of {run.name}" in damaged
+    assert "rank correlation of each penalty" not in damaged
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""How far a fitted world model can be trusted: its predictions against the true system."""
