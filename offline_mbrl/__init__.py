@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from offline_mbrl.api import (
         Dataset,
         Imagined,
+        Policy,
         Pretrained,
         Robot,
         Scored,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         from_arrays,
         imagine,
         load,
+        load_policy,
         make,
         measure_model,
         pretrain,
@@ -40,6 +42,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Dataset",
     "Imagined",
+    "Policy",
     "Pretrained",
     "Robot",
     "Scored",
@@ -51,6 +54,7 @@ __all__ = [
     "from_arrays",
     "imagine",
     "load",
+    "load_policy",
     "make",
     "measure_model",
     "pretrain",

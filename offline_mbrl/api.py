@@ -21,6 +21,7 @@ from offline_mbrl.dynamics.rollout import ensemble_model, standardized_model
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.model_error.study import Protocol, Subject, record_of
+from offline_mbrl.nn.plain import Policy, read_policy_file
 from offline_mbrl.simulation.environments import Environments
 from offline_mbrl.simulation.evaluate import Judge, reset_seeds
 from offline_mbrl.simulation.evaluate import evaluate as run_episodes
@@ -28,6 +29,7 @@ from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics, Robot, Task, get_task
 from offline_mbrl.training import experiment
 from offline_mbrl.training.experiment import NumPyPolicy, Pretrained, TrainedRun, train
+from offline_mbrl.training.export import export_policy, generator
 from offline_mbrl.training.system import System, make_system
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Definition",
     "Imagined",
     "NumPyPolicy",
+    "Policy",
     "Pretrained",
     "Robot",
     "Scored",
@@ -46,6 +49,7 @@ __all__ = [
     "from_arrays",
     "imagine",
     "load",
+    "load_policy",
     "make",
     "measure_model",
     "pretrain",
@@ -238,6 +242,34 @@ def evaluate(
     judge: Judge = Environments(environment, rows) if environment else Simulator(robot, rows, physics)
     played = run_episodes(_batched(policy), judge, reset_seeds(seeds, 2**31 + seed, episodes))
     return Scored(robot.normalized_score(played.returns), played.returns, played.lengths)
+
+
+def load_policy(
+    source: str | Path,
+    seed: int | None = None,
+    *,
+    variant: str | None = None,
+    deterministic: bool = True,
+    key: int = 0,
+) -> Policy:
+    """A trained policy as a function of NumPy arrays: observations [d] or [B, d] in, actions out.
+
+    It needs neither the data it was trained on nor a fitted model.
+
+    Args:
+      source: the folder of a run, or a file that `offline-mbrl export RUN --policy` wrote.
+      seed: of a run; its first when None.
+      variant: a way of acting, for systems that have several; the run's own when None.
+      deterministic: act with the mean action; otherwise draw from the policy.
+      key: of the draws.
+
+    Raises:
+      UserError: there is no policy, or it searches as it acts: no plain network does that.
+    """
+    path = Path(source)
+    policy = read_policy_file(path) if path.is_file() else export_policy(path, seed, variant)
+    policy.generator = generator(deterministic, key)
+    return policy
 
 
 def imagine(

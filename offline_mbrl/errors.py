@@ -3,6 +3,12 @@
 import difflib
 import sys
 from collections.abc import Iterable
+from typing import Literal, get_args
+
+Level = Literal["debug", "info", "warning", "error"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+
+_level: Level = "info"
 
 
 class UserError(Exception):
@@ -17,6 +23,18 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} '{name}'; {hint}")
 
 
+def set_level(level: Level) -> None:
+    """What this process says on stderr from now on: how it goes from "info" on, warnings from "warning" on."""
+    global _level
+    _level = level
+
+
+def says(level: Level) -> bool:
+    """Whether what has this level is said."""
+    return LEVELS.index(level) >= LEVELS.index(_level)
+
+
 def warn(text: str) -> None:
     """Says on stderr, in one line, what did not go as asked but could be helped."""
-    print(f"warning: {text}", file=sys.stderr, flush=True)
+    if says("warning"):
+        print(f"warning: {text}", file=sys.stderr, flush=True)

@@ -14,12 +14,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
 
-from pydantic import ValidationError
-
-from offline_mbrl.config import describe_first
 from offline_mbrl.errors import UserError
 from offline_mbrl.stopping import Stopped, heed_signals
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 AGAIN = "then run the same command again"
 REMEDIES: dict[int, str] = {
@@ -120,7 +121,9 @@ def _expected(error: BaseException) -> str | None:
             return str(error)
         case KeyboardInterrupt():
             return str(Stopped(signal.SIGINT))
-        case ValidationError():
+        case ValueError() if _is_invalid_record(error):
+            from offline_mbrl.config import describe_first
+
             return describe_first(error, error.title)
         case MemoryError():
             return f"out of memory{_detail(error)}; {MEMORY}"
@@ -150,6 +153,12 @@ def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
                 yield from _with_causes(part)
         interrupted = isinstance(error.__context__, Stopped | KeyboardInterrupt)
         error = error.__context__ if interrupted else error.__cause__
+
+
+def _is_invalid_record(error: BaseException) -> TypeGuard["ValidationError"]:
+    """Whether it is pydantic's; its import takes a tenth of a second, which `--help` does without."""
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(error, pydantic.ValidationError)
 
 
 def _system(error: OSError) -> str:

@@ -1,13 +1,16 @@
 """The twelve D4RL MuJoCo tasks: their robots, reference returns and names."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from typing import TYPE_CHECKING, Literal, get_args
 
 from offline_mbrl.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
 RobotName = Literal["halfcheetah", "hopper", "walker2d"]
 Level = Literal["random", "medium", "medium-replay", "medium-expert"]
@@ -37,6 +40,8 @@ class Robot:
 
     def normalized_score(self, returns: ArrayLike) -> NDArray[np.float64]:
         """100 (R - R_random) / (R_expert - R_random), elementwise."""
+        import numpy as np  # here: the command line's help does without it
+
         return self.score_per_return * (np.asarray(returns, np.float64) - self.random_return)
 
     @property

@@ -27,6 +27,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from offline_mbrl.algorithms.export import Policies, actor_at
 from offline_mbrl.config import Config
 from offline_mbrl.keys import indices
 from offline_mbrl.pretraining.contract import Pretraining
@@ -67,6 +68,9 @@ def nothing(problem: Problem, config: Any, steps: int) -> Mapping[str, Pretraini
     return {}
 
 
+LEARNERS_ACTOR = actor_at("learner", "actor")
+"""Where most systems have their policy."""
+
 ANY_PROBLEM = Problem(1, 1, jnp.isnan)
 """For questions about a configuration that no problem changes."""
 
@@ -77,6 +81,7 @@ class Definition:
 
     `build(problem, config, steps)` gives the functions for a run of `steps` gradient steps;
     `pretraining(problem, config, steps)` what is fitted to the data first: the results are handed to `init` by name.
+    `policies` finds the policy in a saved state, to be taken away.
     `deviations` lists, one sentence each, what differs from the paper or its official code. `version` is raised when a
     change moves the algorithm's numbers: it enters the identity of every run. `caution` says what the metrics of the
     last period, means over seeds, give reason to doubt: a warning when a run ends.
@@ -92,6 +97,7 @@ class Definition:
     deviations: tuple[str, ...] = ()
     version: int = 1
     caution: Callable[[Mapping[str, float]], str | None] | None = None
+    policies: Policies = LEARNERS_ACTOR
 
     def uses_model(self, config: Config) -> bool:
         """Whether that configuration fits a world model."""

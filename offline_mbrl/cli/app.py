@@ -9,17 +9,23 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 from offline_mbrl.cli.commands import Commands
 from offline_mbrl.cli.coverage import register as register_coverage
 from offline_mbrl.cli.data import app as data_app
+from offline_mbrl.cli.dynamics import app as dynamics_app
 from offline_mbrl.cli.model_error import register as register_model_error
 from offline_mbrl.cli.ranges import SEEDS, SIDE_BY_SIDE, in_range
 from offline_mbrl.cli.report import register as register_reports
 from offline_mbrl.cli.results import register
+from offline_mbrl.cli.schema import register as register_schema
 from offline_mbrl.cli.select import register as register_select
 from offline_mbrl.cli.settings import settings
+from offline_mbrl.cli.show import Tracker, film_if_possible, following
+from offline_mbrl.cli.show import register as register_shows
+from offline_mbrl.cli.talk import talk
+from offline_mbrl.errors import Level
 from offline_mbrl.failures import guarded
 from offline_mbrl.precision import Precision
 from offline_mbrl.stopping import SAVE_EVERY
@@ -27,6 +33,11 @@ from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
 
 app = Commands()
 app.group("data", data_app)
+app.group("dynamics", dynamics_app)
+
+DESCRIPTION = """Model-based offline reinforcement learning: train, compare and take away.
+
+Each command's --help shows examples; --version tells the version."""
 
 Device = Literal["auto", "cpu", "gpu", "tpu"]
 
@@ -51,7 +62,10 @@ def tasks() -> None:
 
 
 @app.command
-def algorithms(algorithm: Positional[str | None] = None, task: str | None = None) -> None:
+def algorithms(
+    algorithm: Annotated[Positional[str | None], arg(metavar="[ALGORITHM]", help_behavior_hint="")] = None,
+    task: str | None = None,
+) -> None:
     """List the algorithms, or show one: equation, paper, settings with their sources, deviations.
 
     For example:
@@ -89,6 +103,10 @@ def train(
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
     checkpoint_every: float = SAVE_EVERY,
+    video: Annotated[bool, FlagCreatePairsOff] = False,
+    track: tuple[Tracker, ...] = (),
+    quiet: Annotated[bool, FlagCreatePairsOff] = False,
+    log_level: Level = "info",
 ) -> None:
     """Train one algorithm on one task, several seeds side by side, and evaluate it in MuJoCo as it goes.
 
@@ -119,7 +137,12 @@ def train(
       data_dir: where official data files are.
       cache_dir: where generated data and fitted ensembles are kept.
       checkpoint_every: seconds between checkpoints; what a kill costs at most.
+      video: film the policies at the end, into the run's folder.
+      track: tensorboard, wandb or trackio: send the records there as they come.
+      quiet: say nothing but warnings, errors and one line with the score at the end.
+      log_level: warning says no more how it goes, error no more warnings; debug adds what is compiled.
     """
+    talk("warning" if quiet and log_level == "info" else log_level)
     in_range(1, size=size, steps=steps, evaluate_every=evaluate_every, episodes=episodes)
     in_range(1, SIDE_BY_SIDE, seeds=seeds)
     in_range(0, SEEDS - seeds, first_seed=first_seed)
@@ -143,9 +166,12 @@ def train(
         precision=precision,
     )
     folder = out or Path("results") / job.name
-    code = work([(job, folder)], Paths(data_dir, cache_dir), device, checkpoint_every)
+    with following(folder, track):
+        code = work([(job, folder)], Paths(data_dir, cache_dir), device, checkpoint_every)
     if code < 2:
-        print(f"results: {folder}")
+        if video:
+            film_if_possible(folder)
+        _tell_outcome(folder, quiet)
     sys.exit(code)
 
 
@@ -234,14 +260,17 @@ def evaluate(
     cache_dir: Path | None = None,
     data_dir: Path | None = None,
 ) -> None:
-    """Evaluate the last checkpoint of a run again: more episodes, or other physics.
+    """Evaluate the last checkpoint of a run again, or a policy's file: more episodes, or other physics.
+
+    The data need not be at hand. The result is appended to `evaluations.jsonl` of the run, or of the file.
 
     For example:
 
       offline-mbrl evaluate results/mopo-hopper-medium-0123456789ab --episodes 100 --physics gymnasium-v4
+      offline-mbrl evaluate policy.npz
 
     Args:
-      run: the run's folder.
+      run: the run's folder, or a file that `export --policy` wrote.
       episodes: for each seed.
       physics: that of the run when absent.
       seed: of the starts.
@@ -259,6 +288,8 @@ def evaluate(
 
 register(app)
 register_reports(app)
+register_schema(app)
+register_shows(app)
 register_model_error(app)
 register_select(app)
 register_coverage(app)
@@ -282,6 +313,12 @@ def doctor(data_dir: Path | None = None, cache_dir: Path | None = None) -> None:
     for check in results:
         print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.finding}")
     sys.exit(0 if all(check.ok for check in results) else 1)
+
+
+def _tell_outcome(folder: Path, quiet: bool) -> None:
+    from offline_mbrl.results.outcome import one_line, outcome
+
+    print(one_line(folder) if quiet else outcome(folder))
 
 
 def _write_results(folder: Path, published: Path | None) -> None:
@@ -314,4 +351,4 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # no terminal is so old that a sign in a table ends the program
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(guarded(lambda: app.parse("offline-mbrl", __doc__.splitlines()[0])()))
+    sys.exit(guarded(lambda: app.parse("offline-mbrl", DESCRIPTION)()))

@@ -8,7 +8,7 @@ from tyro.conf import Positional, arg
 from offline_mbrl.cli.commands import Commands
 from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
 
-app = Commands()
+app = Commands("Make, inspect, fetch and exchange data sets.")
 
 TaskName = Annotated[Positional[str], arg(metavar="TASK")]
 RobotName = Annotated[Positional[str], arg(metavar="ROBOT")]
@@ -60,7 +60,7 @@ def stats(
       physics: of generated data.
       data_dir: where official files are.
       cache_dir: where generated data are kept.
-      plot: where to write a histogram of the returns.
+      plot: where to write a histogram of the returns: .png, .pdf or .svg.
     """
     from offline_mbrl.data.plots import return_histogram
     from offline_mbrl.data.source import load
@@ -107,21 +107,24 @@ def card(
 
 
 @app.command
-def download(task: TaskName, data_dir: Path | None = None) -> None:
-    """Fetch the official D4RL v2 file of a task; an interrupted download resumes, size and checksum are verified.
+def download(task: TaskName, data_dir: Path | None = None, mirror: tuple[str, ...] = ()) -> None:
+    """Fetch the official D4RL v2 file of a task, or of all; downloads resume, size and checksum are verified.
 
     For example:
 
       offline-mbrl data download hopper-medium --data-dir ~/d4rl
+      offline-mbrl data download all --mirror https://example.org/d4rl
 
     Args:
-      task: one of `offline-mbrl tasks`.
+      task: one of `offline-mbrl tasks`, or all.
       data_dir: where to put it; $D4RL_DATASET_DIR or ~/.d4rl/datasets when absent.
+      mirror: addresses of folders to try first, then those of $D4RL_MIRRORS, then the official one.
     """
     from offline_mbrl.data.d4rl import download as downloads
-    from offline_mbrl.tasks import get_task
+    from offline_mbrl.tasks import TASKS, get_task
 
-    print(downloads.download(get_task(task), data_dir))
+    for one in TASKS.values() if task.lower() == "all" else [get_task(task)]:
+        print(downloads.download(one, data_dir, mirrors=mirror))
 
 
 @app.command(name="import")
@@ -267,7 +270,7 @@ def export(
       data_dir: where official files are.
       cache_dir: where generated data are kept.
     """
-    from offline_mbrl.data.minari import to_minari
-    from offline_mbrl.data.source import load
+    from offline_mbrl.data.source import load, minari_module
 
+    to_minari = minari_module().to_minari
     print(to_minari(load(task, source, size, physics, data_dir, cache_dir), dataset_id))

@@ -5,6 +5,11 @@ import sys
 
 def main() -> None:
     """Imports the command line and runs it."""
+    if sys.argv[1:] == ["--version"]:
+        from offline_mbrl import __version__
+
+        print(f"offline-mbrl {__version__}")
+        return
     try:
         from offline_mbrl.cli.app import main as run
     except KeyboardInterrupt:

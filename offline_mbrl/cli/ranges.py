@@ -11,7 +11,7 @@ SIDE_BY_SIDE = 4096
 """Seeds of one program at most: more would only be asked for by mistake."""
 
 
-def in_range(low: int, high: int | None = None, **flags: float | None) -> None:
+def in_range(low: float, high: float | None = None, **flags: float | None) -> None:
     """Nothing where each of `flags`, by parameter name, is absent or in [low, high].
 
     Raises:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from offline_mbrl.cli.commands import Commands
 from offline_mbrl.cli.ranges import in_range
@@ -154,19 +154,39 @@ def compare(
     print(make_comparison(runs, baseline, format, Options(pool, diverged, "name", only, digits)))
 
 
-def export(runs: Runs = RESULTS, out: Path = Path("scores.parquet"), schema: bool = False) -> None:
-    """Write the scores of all runs below some folders as one file of data: a row per evaluation.
+def export(
+    runs: Runs = RESULTS,
+    out: Path = Path("scores.parquet"),
+    schema: bool = False,
+    policy: Path | None = None,
+    seed: int | None = None,
+    variant: str | None = None,
+) -> None:
+    """Write the scores of all runs below some folders as one file of data; or one run's policy.
+
+    A policy's file is read with NumPy alone (`om.load_policy`), or is an ONNX model; its card is written beside it.
 
     For example:
 
       offline-mbrl export results --out scores.parquet
       offline-mbrl export --schema
+      offline-mbrl export results/mopo-hopper-medium-0123456789ab --policy policy.npz
+      offline-mbrl export results/mopo-hopper-medium-0123456789ab --policy policy.onnx --seed 3
 
     Args:
       runs: folders that hold runs, at any depth; results when absent.
       out: the Parquet or CSV file to write.
       schema: print the JSON schema of a row instead.
+      policy: the .npz or .onnx file to write the policy of a run to, instead of scores.
+      seed: of the policy; the run's first when absent.
+      variant: the way of acting of the policy, for systems that have several; the run's own when absent.
     """
+    if policy is not None:
+        from offline_mbrl.results.policies import write_policy
+
+        print("\n".join(map(str, write_policy(_only_run(runs), policy, seed, variant))))
+        return
+
     from offline_mbrl.results.evaluation_rows import schema as row_schema
     from offline_mbrl.results.scores_file import export_scores
 
@@ -190,8 +210,41 @@ def import_(scores: Annotated[Positional[Path], arg(metavar="SCORES")], out: Pat
     print(f"{out}: {seeds} seeds, {new} of them new")
 
 
+def push(
+    run: Annotated[Positional[Path], arg(metavar="RUN")],
+    repository: Annotated[Positional[str], arg(metavar="OWNER/NAME")],
+    private: Annotated[bool, FlagCreatePairsOff] = False,
+) -> None:
+    """Upload a run's policies, with their card and scores, to the Hugging Face Hub, by your own login there.
+
+    Log in first with `hf auth login`, or set HF_TOKEN.
+
+    For example:
+
+      offline-mbrl push results/mopo-hopper-medium-0123456789ab me/mopo-hopper-medium
+
+    Args:
+      run: the run's folder.
+      repository: of the Hub, made where there is none.
+      private: make it for yourself alone.
+    """
+    from offline_mbrl.results.hub import push as push_run
+
+    print(push_run(run, repository, private))
+
+
+def _only_run(runs: tuple[Path, ...]) -> Path:
+    from offline_mbrl.errors import UserError
+    from offline_mbrl.storage.records import find_jobs
+
+    found = find_jobs(runs)
+    if len(found) > 1:
+        raise UserError(f"{len(found)} runs are there; name the folder of the one whose policy is wanted")
+    return found[0]
+
+
 def register(app: Commands) -> None:
     """Adds these commands to `app`."""
-    for command in (table, verdict, plot, compare, export):
+    for command in (table, verdict, plot, compare, export, push):
         app.command(command)
     app.command(name="import")(import_)

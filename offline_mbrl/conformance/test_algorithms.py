@@ -131,3 +131,19 @@ def test_a_restored_state_goes_on_bit_equal(case: Case, tmp_path: Path) -> None:
     first, second = jax.device_get(((state, expected), (restored, actual)))
     leaves = zip(jax.tree_util.tree_leaves_with_path(first), jax.tree.leaves(second), strict=True)
     assert [jax.tree_util.keystr(path) for (path, one), other in leaves if one.tobytes() != other.tobytes()] == []
+
+
+def test_its_policy_can_be_taken_away_as_plain_arrays(case: Case, together: Trained, tmp_path: Path) -> None:
+    """What is read from a checkpoint without a template acts as the system does, in every way that it has."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, together.state)
+    saved = jax.tree.map(lambda leaf: leaf[0], checkpoints.restore_plain(1))
+    checkpoints.close()
+    obs = np.random.default_rng(0).normal(size=(7, PROBLEM.obs_dim)).astype(np.float32)
+    deployed = case.program.deploy(together.state)
+    ways = dict(case.program.variants) or {"": case.program.act}
+    policies = case.definition.policies(PROBLEM, case.config, saved)
+    assert policies
+    for name, actor in policies.items():
+        expected = np.asarray(ways[name](deployed, jnp.stack([obs] * len(SEEDS))))[0]
+        np.testing.assert_allclose(actor.act(obs), expected, atol=2e-5, err_msg=name)

@@ -3,8 +3,10 @@
 Minari's own MuJoCo sets were made anew on Gymnasium's v5 environments: their source is `minari`, never D4RL.
 """
 
+import os
 import re
 import shutil
+import socket
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -116,7 +118,32 @@ def _buffers(dataset: Dataset) -> Iterator[EpisodeBuffer]:
         )
 
 
+HUB = ("huggingface.co", 443)
+"""Where Minari's sets are by default."""
+
+PATIENCE = 2.0
+"""Seconds to wait for it: Minari's own client tries again and again for half a minute."""
+
+
+def _refuse_without_network(dataset_id: str) -> None:
+    """`UserError` at once where a set is not on this machine and nothing answers; another remote is left to Minari."""
+    if Path(get_dataset_path(dataset_id)).exists() or "MINARI_REMOTE" in os.environ or _has_proxy():
+        return
+    try:
+        socket.create_connection(HUB, PATIENCE).close()
+    except OSError as error:
+        raise UserError(
+            f"cannot get Minari set {dataset_id}: it is not in {get_dataset_path('')}, and {HUB[0]} does not answer "
+            f"({error}); another one is named with --source minari:ID"
+        ) from error
+
+
+def _has_proxy() -> bool:
+    return any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HF_ENDPOINT"))
+
+
 def _open(dataset_id: str) -> minari.MinariDataset:
+    _refuse_without_network(dataset_id)
     try:
         return minari.load_dataset(dataset_id, download=True)
     except Exception as error:  # its hub's client raises kinds of its own

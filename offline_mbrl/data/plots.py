@@ -3,13 +3,21 @@
 from pathlib import Path
 
 from offline_mbrl.data.dataset import Dataset
+from offline_mbrl.errors import UserError
 from offline_mbrl.storage.files import write_atomically
 
 BINS = 60
+ENDINGS = (".png", ".pdf", ".svg")
 
 
 def return_histogram(dataset: Dataset, path: Path) -> Path:
-    """Writes a PNG with the histogram of the normalized scores of the complete episodes; returns `path`."""
+    """Writes the histogram of the normalized scores of the complete episodes, in the format of the ending.
+
+    Raises:
+      UserError: the ending is none of a figure.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise UserError(f"figures are written as {', '.join(ENDINGS)}, not as '{path.suffix}'; give such an ending")
     # Matplotlib takes a second to import; the figure needs no window system.
     from matplotlib.figure import Figure
 
@@ -19,8 +27,10 @@ def return_histogram(dataset: Dataset, path: Path) -> Path:
     axes = figure.subplots()
     axes.hist(scores, bins=BINS, color="tab:blue")
     if scores.size:
-        axes.axvline(scores.mean(), color="black", linestyle="--", linewidth=1)
+        mean = f"mean {scores.mean():.1f} of {scores.size:,} complete episodes"
+        axes.axvline(scores.mean(), color="black", linestyle="--", linewidth=1, label=mean)
+        axes.legend(loc="upper right", frameon=False)
     axes.set(xlabel="normalized score of an episode", ylabel="episodes", title=f"{dataset.name} ({dataset.source})")
     with write_atomically(path) as file:
-        figure.savefig(file, format="png", dpi=150)
+        figure.savefig(file, format=path.suffix.lower()[1:], dpi=150)
     return path

@@ -1,6 +1,7 @@
 """The door to every data set: one function, five sources."""
 
 from pathlib import Path
+from types import ModuleType
 
 from offline_mbrl.data.dataset import Dataset, check_size
 from offline_mbrl.errors import UserError, unknown_name
@@ -66,11 +67,18 @@ def _load(
 
             return synthetic(task, DEFAULT_SIZE if size is None else size)
         case "minari":
-            from offline_mbrl.data.minari import load_minari
-
-            return load_minari(task, named or None)
+            return minari_module().load_minari(task, named or None)
         case _:
             return _load_d4rl(task, kind.removeprefix("d4rl").removeprefix("-"), named, data_dir, cache_dir)
+
+
+def minari_module() -> ModuleType:
+    """The reader and writer of Minari sets; `UserError` where the package minari is not installed."""
+    try:
+        from offline_mbrl.data import minari
+    except ImportError as error:
+        raise UserError(f"Minari sets need the package minari ({error}); pip install 'offline-mbrl[minari]'") from error
+    return minari
 
 
 def _load_d4rl(task: Task, version: str, named: str, data_dir: Path | None, cache_dir: Path | None) -> Dataset:

@@ -5,10 +5,10 @@ inertia (MuJoCo changelog, 2.1.2). The D4RL v2 data sets (Fu et al. 2020, arXiv 
 so the `d4rl-v2` physics gives every body the inertia that engine computed from the same geometry.
 """
 
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-import gymnasium
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -34,34 +34,43 @@ class Inertial(NamedTuple):
 
 
 def load_model(robot: Robot, physics: Physics = DEFAULT_PHYSICS) -> mujoco.MjModel:
-    """The robot's compiled model, from the XML file that Gymnasium ships."""
+    """The robot's compiled model, from our copy of Gymnasium's XML file."""
     if robot.name not in ASSETS:
         raise UserError(f"the simulator has no robot '{robot.name}'; judge it in an environment of your own")
     path = str(asset_path(robot))
-    if physics == "gymnasium-v4":
-        return mujoco.MjModel.from_xml_path(path)
-    return d4rl_spec(path, TOTAL_MASS.get(robot.name)).compile()
+    with warnings.catch_warnings():
+        # The half cheetah's file has it; from MuJoCo 3.17 on that is announced to go.
+        warnings.filterwarnings("ignore", "compiler attribute 'settotalmass'")
+        if physics == "gymnasium-v4":
+            return gymnasium_spec(path).compile()
+        return d4rl_spec(path, TOTAL_MASS.get(robot.name)).compile()
 
 
 def asset_path(robot: Robot) -> Path:
-    """The XML file of Gymnasium's v4 environment."""
-    return Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / ASSETS[robot.name]
+    """Our copy of the XML file of Gymnasium's v4 environment."""
+    return Path(__file__).parent / "assets" / ASSETS[robot.name]
 
 
-def d4rl_spec(path: str, total_mass: float | None = None) -> mujoco.MjSpec:
-    """The model at `path` with explicit inertials of the old kind, all scaled so that the robot weighs `total_mass`.
+def gymnasium_spec(path: str) -> mujoco.MjSpec:
+    """The model at `path` on a floor without margin.
 
     From MuJoCo 3.5 a contact's margin is the sum of both geoms' margins, before it was the larger one: a floor without
     margin gives the old value on every version.
     """
     spec = mujoco.MjSpec.from_file(path)
+    spec.geom("floor").margin = 0
+    return spec
+
+
+def d4rl_spec(path: str, total_mass: float | None = None) -> mujoco.MjSpec:
+    """The model at `path` with explicit inertials of the old kind, all scaled so that the robot weighs `total_mass`."""
+    spec = gymnasium_spec(path)
     inertials = body_inertials(mujoco.MjModel.from_xml_path(path))
     scale = total_mass / sum(body.mass for body in inertials.values()) if total_mass else 1.0
     for name, inertial in inertials.items():
         set_inertial(spec.body(name), inertial, scale)
     spec.compiler.inertiafromgeom = int(mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_FALSE)
     spec.compiler.settotalmass = -1
-    spec.geom("floor").margin = 0
     return spec
 
 

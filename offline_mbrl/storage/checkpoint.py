@@ -6,12 +6,14 @@ takes its place.
 
 import logging
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from offline_mbrl.errors import UserError, warn
@@ -92,6 +94,18 @@ class Checkpoints:
             advice = "delete that folder to go on from an earlier one"
             raise UserError(f"checkpoint {self.folder / str(step)} cannot be read ({reason}); {advice}") from error
         return restored
+
+    def restore_plain(self, step: int) -> Any:
+        """The checkpoint of `step` as it lies there: nested dictionaries and lists of NumPy arrays.
+
+        Raises:
+          UserError: the files are damaged.
+        """
+        if not self.is_sound(step):
+            raise UserError(f"checkpoint {self.folder / str(step)} is damaged; run the same command again")
+        with _quiet_orbax(), warnings.catch_warnings(action="ignore"):  # it warns that no devices were named
+            tree = self._manager.restore(step, args=ocp.args.StandardRestore())
+        return jax.tree.map(np.asarray, tree)
 
     def close(self) -> None:
         self._manager.close()

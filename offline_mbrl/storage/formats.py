@@ -40,9 +40,27 @@ class DataFile(_Part):
 
 
 class EnvironmentFile(_Part):
-    """What a run was made with."""
+    """What a run was made with, and what it took."""
 
     dataset: DataFile
+    command: str | None = Field(None, description="the command line that began the run")
+    host: str | None = Field(None, description="the machine that began it")
+    start: str | None = Field(None, description="when it began, UTC, ISO 8601")
+    end: str | None = Field(None, description="when it was last at work, UTC, ISO 8601")
+    versions: dict[str, str] = Field(default_factory=dict, description="of Python and of what can move a number")
+    device: str | None = Field(None, description="kind of the device that trains")
+    platform: str | None = Field(None, description="cpu, gpu or tpu")
+    cores: int | None = Field(None, description="of the machine")
+    gpu: list[dict[str, str]] = Field(default_factory=list, description="name, driver and memory, as the driver says")
+    precision: str | None = Field(None, description="of float32 matrix products")
+    xla_flags: str | None = Field(None, description="$XLA_FLAGS")
+    git_commit: str | None = Field(None, description="of the source tree, with + where it had changes")
+    seconds: dict[str, float] = Field(
+        default_factory=dict,
+        description="wall time by part: data, fit, compile, train, evaluate, checkpoint; the share of the job's lanes",
+    )
+    peak_memory_bytes: int | None = Field(None, description="on the device where it counts them, else of the process")
+    lanes: dict[str, int] = Field(default_factory=dict, description="of the program: the job's own, and all")
 
 
 class DivergedSeed(_Part):
@@ -51,6 +69,26 @@ class DivergedSeed(_Part):
     seed: int
     step: int
     quantity: str
+
+
+class ScoreLine(_Part):
+    """A line of `scores.jsonl`: one evaluation of one seed."""
+
+    seed: int
+    step: int = Field(ge=1, description="gradient steps before the evaluation")
+    variant: str = Field("", description="the way of acting, where an algorithm has several")
+    returns: list[float] = Field(description="undiscounted, one for each episode")
+    score: float | None = Field(description="their mean, normalized; null where it was not finite")
+
+
+class MetricLine(BaseModel):
+    """A line of `metrics.jsonl`: means over the gradient steps of the period that ended at `step`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, float | None]
+
+    seed: int
+    step: int = Field(ge=1)
 
 
 FORMATS: dict[str, TypeAdapter[Any]] = {

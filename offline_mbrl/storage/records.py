@@ -53,6 +53,11 @@ def read_records(path: Path, *, whole: bool = False) -> list[Record]:
     return records
 
 
+def read_log(path: Path) -> list[Record]:
+    """The records of a file in which a seed and step may come again, as it does when it is evaluated anew."""
+    return list(_parse_lines(path, False)) if path.exists() else []
+
+
 def truncate_after(path: Path, step: int) -> None:
     """Keep the records of `path` up to and including `step`, where a run resumes; the file is replaced as a whole."""
     if not path.exists():

@@ -149,6 +149,7 @@ def pretrain(
 def progress_bar(title: str, pretraining: Pretraining, console: Console | None = None) -> Iterator[Report]:
     """A progress bar over a fit's epochs."""
     with progress(title, pretraining.max_epochs, console=console) as tick:
+        tick.say("compiling and fitting")
 
         def report(state: FitState, now: Progress) -> None:
             tick(int(now.epochs.max()), f"{pretraining.measure} {float(now.error.mean()):.4g}")

@@ -45,6 +45,8 @@ class Program:
     act: BatchedAct
     variants: Mapping[str, BatchedAct]
     period: int
+    prepare: Callable[[State, Data, Key], None]
+    """Compiles `advance` now, so that what it takes can be told apart from the steps."""
     programs: Callable[[], int]
     """How many programs `advance` has been compiled to: more than one is a waste."""
 
@@ -104,6 +106,7 @@ def compile_lanes(build: Callable[[Numbers], Algorithm], numbers: Numbers, perio
         act=_batch(lambda numbers: build(numbers).act, on_host),
         variants={name: _batch(partial(_variant, build, name), on_host) for name in first.variants},
         period=period,
+        prepare=lambda state, data, keys: _compile(advance_all, state, numbers, data, keys, 0),
         programs=lambda: int(getattr(advance_all, "_cache_size")()),  # noqa: B009, the attribute is private to jax
     )
 
@@ -167,6 +170,11 @@ def advance_seed(
 
     state, metrics = jax.lax.scan(run_block, state, step + block * jnp.arange(period // block))
     return state, jax.tree.map(jnp.mean, metrics)
+
+
+def _compile(function: Any, *arguments: Any) -> None:
+    """A later call with arguments of these shapes finds the program."""
+    function.lower(*arguments).compile()
 
 
 class Named(struct.PyTreeNode):

@@ -28,7 +28,7 @@ from offline_mbrl.data.source import load
 from offline_mbrl.errors import UserError, warn
 from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.pretraining.fit import Report, result_shape
-from offline_mbrl.progress import progress
+from offline_mbrl.progress import progress, stderr
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.stopping import SAVE_EVERY, at_safe_points, stop_here, stop_requested
 from offline_mbrl.storage import records
@@ -45,7 +45,7 @@ from offline_mbrl.training.divergence import (
 from offline_mbrl.training.experiment import lane_keys, matmul_precision, pretrain, progress_bar
 from offline_mbrl.training.job import Job, Paths, claim
 from offline_mbrl.training.loop import Period, Program, compile_lanes, periods
-from offline_mbrl.training.provenance import describe
+from offline_mbrl.training.provenance import costs_noted, describe, note_costs
 from offline_mbrl.training.saving import (
     CHECKPOINTS,
     Saver,
@@ -56,6 +56,7 @@ from offline_mbrl.training.saving import (
 )
 from offline_mbrl.training.scoring import Record, metric_records, score_lanes
 from offline_mbrl.training.system import System, configured
+from offline_mbrl.training.timing import Stopwatch
 from offline_mbrl.types import Data
 
 
@@ -136,7 +137,7 @@ def run_jobs(
     Raises:
       UserError: as `run_job`, but for divergence.
     """
-    console = console or Console(stderr=True)
+    console = console or stderr()
     for job, out in jobs:
         claim(out, job)
     waiting = [(job, out) for job, out in jobs if records.job_status(out) != "finished"]
@@ -144,8 +145,9 @@ def run_jobs(
     with matmul_precision(jobs[0][0].precision):
         at_step = sorted(((_last_step(out), (job, out)) for job, out in waiting), key=itemgetter(0))
         for step, started in groupby(at_step, key=itemgetter(0)):
-            opened = _open([each for _, each in started], step, paths, console)
-            diverged |= _train(opened, console, save_every, worthwhile() if beside is None else beside)
+            watch, judge_beside = Stopwatch(), worthwhile() if beside is None else beside
+            opened = _open([each for _, each in started], step, paths, console, watch)
+            diverged |= _train(opened, console, save_every, judge_beside, watch)
     for _, out in jobs:
         if records.job_status(out) == "finished":
             drop_checkpoints(out)
@@ -155,18 +157,19 @@ def run_jobs(
 def open_run(job: Job, out: Path, paths: Paths, console: Console | None = None) -> Opened:
     """A job with its last state, at the precision it was trained with; of a finished one the state that was kept."""
     with matmul_precision(job.precision):
-        return _open([(job, out)], _last_step(out), paths, console or Console(stderr=True))
+        return _open([(job, out)], _last_step(out), paths, console or stderr(), Stopwatch())
 
 
-def _open(jobs: Sequence[tuple[Job, Path]], step: int, paths: Paths, console: Console) -> Opened:
+def _open(jobs: Sequence[tuple[Job, Path]], step: int, paths: Paths, console: Console, watch: Stopwatch) -> Opened:
     """Loads the data, reads or makes the fits, compiles, and restores what was saved at `step` or starts afresh."""
     first, finished = jobs[0][0], _finished(jobs[0][1])
     ends = [0, *accumulate(len(job.seeds) for job, _ in jobs)]
     members = [Member(job, out, slice(*ends[row : row + 2])) for row, (job, out) in enumerate(jobs)]
-    dataset = load(first.task, first.source, first.size, first.physics, paths.data, paths.cache)
-    for member in members:
-        _record_environment(member, dataset)
-    data = members[0].system().rows(dataset)
+    with watch.part("data"):
+        dataset = load(first.task, first.source, first.size, first.physics, paths.data, paths.cache)
+        for member in members:
+            _record_environment(member, dataset)
+        data = members[0].system().rows(dataset)
     program = compile_lanes(
         members[0].system().build, lanes.numbers([member.job for member in members]), first.evaluate_every
     )
@@ -176,9 +179,11 @@ def _open(jobs: Sequence[tuple[Job, Path]], step: int, paths: Paths, console: Co
         # Shapes are enough to read a checkpoint by: neither the fits nor what `init` computes is made again.
         shapes = jax.eval_shape(program.init, keys, data, _fit_shapes(opened, data))
         shapes = jax.eval_shape(program.conclude, shapes) if finished else shapes
-        return Opened(members, program, data, _restore(members, step, shapes, finished), step)
-    fits = [_fits(member, dataset, data, paths, console) for member in members]
-    return Opened(members, program, data, program.init(keys, data, _concatenate(fits)), 0)
+        with watch.part("checkpoint"):
+            return Opened(members, program, data, _restore(members, step, shapes, finished), step)
+    with watch.part("fit"):
+        fits = [_fits(member, dataset, data, paths, console) for member in members]
+        return Opened(members, program, data, program.init(keys, data, _concatenate(fits)), 0)
 
 
 def _last_step(out: Path) -> int:
@@ -236,36 +241,45 @@ def _concatenate(trees: Sequence[Any]) -> Any:
     return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
 
 
-def _train(opened: Opened, console: Console, save_every: float, beside: bool) -> dict[Path, list[Divergence]]:
+def _train(
+    opened: Opened, console: Console, save_every: float, beside: bool, watch: Stopwatch
+) -> dict[Path, list[Divergence]]:
     """The periods of training and evaluation, from the last checkpoints on; what diverged, by folder."""
     job, members = opened.job, opened.members
     diverged = {member.out: _resume_records(member, opened.step) for member in members}
     savers = {member.out: Saver(member.out, save_every) for member in members}
     simulator = Simulator(get_task(job.task).robot, len(opened.seeds) * job.episodes, job.physics)
     keys = lane_keys(opened.seeds, "train")
+    note = partial(note_costs, [(member.out, len(member.job.seeds)) for member in members], watch)
     waiting: list[Callable[[], None]] = []  # of the last period at most: its scores are awaited and recorded
     with (
         at_safe_points(),
         progress(_title(opened), job.steps, opened.step, console) as tick,
+        costs_noted(note),
         _closing(savers.values()),
         judging(partial(_score, opened, simulator), opened.program, beside, job.precision) as begin,
     ):
         stop_here()
-        for period in periods(opened.program, opened.state, opened.data, keys, opened.step, job.steps):
-            _call_all(waiting)
+        with tick.phase("compiling"), watch.part("train"):
+            opened.program.prepare(opened.state, opened.data, keys)
+        steps = periods(opened.program, opened.state, opened.data, keys, opened.step, job.steps)
+        for period in watch.timed(steps, "train"):
+            with watch.part("evaluate"):  # what is left of it: beside training it costs the waiting alone
+                _call_all(waiting)
             for member in members:
                 diverged[member.out] += _note_divergence(member, period, diverged[member.out], savers[member.out])
             if all(len(diverged[member.out]) == len(member.job.seeds) for member in members):
                 break
-            scores = begin(period.state, period.step)
+            with watch.part("evaluate"):
+                scores = begin(period.state, period.step)
             waiting.append(partial(_record_all, members, period, scores, diverged, tick))
             # Records come before the state that goes on from them.
-            if period.step == job.steps:
-                _call_all(waiting)
-                _conclude(opened, period, diverged)
-            elif not beside or _is_due(savers.values()):
-                _call_all(waiting)
-                _save_if_due(members, period, savers)
+            last = period.step == job.steps
+            if last or not beside or _is_due(savers.values()):
+                with watch.part("evaluate"):
+                    _call_all(waiting)
+                with watch.part("checkpoint"):
+                    _conclude(opened, period, diverged) if last else _save_if_due(members, period, savers, note)
     return diverged
 
 
@@ -278,12 +292,16 @@ def _is_due(savers: Iterable[Saver]) -> bool:
     return stop_requested() is not None or any(saver.due for saver in savers)
 
 
-def _save_if_due(members: Sequence[Member], period: Period, savers: Mapping[Path, Saver]) -> None:
+def _save_if_due(
+    members: Sequence[Member], period: Period, savers: Mapping[Path, Saver], note: Callable[[], None]
+) -> None:
     """A checkpoint by the clock, or because a stop was asked for, which is then heeded."""
     stopping = stop_requested() is not None
-    for member in members:
-        if stopping or savers[member.out].due:
-            savers[member.out].save(period.step, _own_state(members, member, period.state))
+    due = [member for member in members if stopping or savers[member.out].due]
+    for member in due:
+        savers[member.out].save(period.step, _own_state(members, member, period.state))
+    if due:
+        note()
     stop_here()
 
 

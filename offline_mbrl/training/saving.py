@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from offline_mbrl.errors import UserError
 from offline_mbrl.storage.checkpoint import Checkpoints
 
 CHECKPOINTS = "checkpoints"
@@ -77,6 +78,22 @@ def read_state(out: Path, step: int, template: Any, finished: bool = False) -> A
     state = checkpoints.restore(step, template)
     checkpoints.close()
     return state
+
+
+def read_saved(out: Path) -> tuple[int, Any]:
+    """The newest saved state in `out` as plain arrays, and its step; of a finished run what was kept.
+
+    Raises:
+      UserError: there is none, or it is damaged.
+    """
+    for folder in (out / FINAL, out / CHECKPOINTS):
+        checkpoints = Checkpoints(folder) if folder.is_dir() else None
+        step = checkpoints.latest_step() if checkpoints else None
+        if checkpoints and step is not None:
+            state = checkpoints.restore_plain(step)
+            checkpoints.close()
+            return step, state
+    raise UserError(f"{out / CHECKPOINTS} holds no checkpoint yet; train it first")
 
 
 def save_final(out: Path, step: int, state: Any) -> None:

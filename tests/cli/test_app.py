@@ -22,6 +22,12 @@ COMMANDS = (
     "export",
     "import",
     "doctor",
+    "push",
+    "report",
+    "schema",
+    "status",
+    "track",
+    "video",
 )
 DATA_COMMANDS = (
     "build",
@@ -53,16 +59,49 @@ def test_every_help_page_opens(
 ) -> None:
     assert run(monkeypatch, *command, "--help") == 0
     text = capsys.readouterr().out
+    assert "{None}" not in text
+    assert "(default: None)" not in text
+    assert "\n\n\n" not in text
     if command and command[-1] not in ("verify", "data"):
         description = text.split("options")[0].partition("\n\n")[2]
         assert f"offline-mbrl {' '.join(command)}" in description, "help shows no example"
 
 
 def test_help_imports_nothing_heavy() -> None:
-    heavy = ("jax", "mujoco", "matplotlib", "orbax", "scipy", "duckdb")
-    code = f"import sys, offline_mbrl.cli; print([name for name in {heavy} if name in sys.modules])"
+    heavy = ("jax", "mujoco", "matplotlib", "orbax", "scipy", "duckdb", "numpy", "pydantic", "rich.progress")
+    code = f"import sys, offline_mbrl.cli.app; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_the_group_of_data_says_what_it_is_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--help") == 0
+    assert "Make, inspect, fetch and exchange data sets." in capsys.readouterr().out
+
+
+def test_the_list_of_algorithms_fits_into_100_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "algorithms") == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 100
+
+
+def test_the_version_is_told_at_once() -> None:
+    code = "import sys; sys.argv[1:] = ['--version']; from offline_mbrl.cli.entry import main; main();"
+    code += "print('tyro' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines()[0].startswith("offline-mbrl 0.")
+    assert said.splitlines()[1] == "False"
+
+
+@pytest.mark.parametrize("name", ["Hopper-Medium-v2", "hopper_medium-v2", "HOPPER-MEDIUM"])
+def test_names_are_understood_in_any_case_and_with_their_version(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "algorithms", "TD3+BC", "--task", name) == 0
+    assert "TD3" in capsys.readouterr().out
 
 
 def test_tasks_are_the_twelve(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,6 +139,11 @@ def test_an_algorithm_shows_its_equation_settings_sources_and_deviations(
         (["table", "absent"], "absent is not a folder"),
         (["plot", "absent"], "absent is not a folder"),
         (["evaluate", "absent"], "absent holds no run"),
+        (["video", "absent"], "absent holds no run"),
+        (["video", "absent", "--size", "31", "30"], "even numbers of pixels"),
+        (["export", "absent", "--policy", "p.npz"], "absent is not a folder"),
+        (["push", "absent", "me/x"], "absent holds no run"),
+        (["schema", "suit"], "suit"),
         (["algorithms", "moppo"], "did you mean 'mopo'?"),
         (["data", "build", "hopper-medum"], "did you mean 'hopper-medium'?"),
         (["data", "collect", "hoper"], "unknown robot 'hoper'; did you mean 'hopper'?"),

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,7 @@ def test_a_set_that_cannot_be_had_is_named(trouble: Exception, monkeypatch: pyte
         raise trouble
 
     monkeypatch.setattr(minari, "load_dataset", load_dataset)
+    monkeypatch.setattr("offline_mbrl.data.minari._has_proxy", lambda: True)  # it is left to Minari to get through
     with pytest.raises(UserError, match=r"cannot get Minari set mujoco/hopper/random-v0 .*--source minari:ID"):
         load("hopper-random", "minari")
 
@@ -128,3 +130,24 @@ def test_another_robots_set_is_refused() -> None:
     to_minari(synthetic(get_task("walker2d-medium"), 200), "walker-v0")
     with pytest.raises(UserError, match=r"observations have shape \(200, 17\); hopper-random needs \(200, 11\)"):
         load_minari(TASK, "walker-v0")
+
+
+def test_without_a_network_a_set_that_is_not_here_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("name or service not known")
+
+    def ask(*_: object, **__: object) -> None:
+        raise AssertionError("Minari's own client was asked")
+
+    monkeypatch.setattr("socket.create_connection", refuse)
+    monkeypatch.setattr(minari, "load_dataset", ask)
+    monkeypatch.setattr("offline_mbrl.data.minari._has_proxy", lambda: False)
+    with pytest.raises(UserError, match=r"cannot get Minari set mujoco/hopper/random-v0: it is not .*does not answer"):
+        load("hopper-random", "minari")
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "offline_mbrl.data.minari", None)
+    monkeypatch.delattr("offline_mbrl.data.minari", raising=False)
+    with pytest.raises(UserError, match=r"pip install 'offline-mbrl\[minari\]'"):
+        load("hopper-random", "minari")

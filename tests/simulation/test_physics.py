@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import gymnasium
 import h5py
 import mujoco
 import numpy as np
@@ -85,6 +86,14 @@ def test_gymnasium_physics_is_the_asset_untouched() -> None:
     model = load_model(robot, "gymnasium-v4")
     np.testing.assert_array_equal(model.body_mass, shipped.body_mass)
     np.testing.assert_array_equal(model.body_inertia, shipped.body_inertia)
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_our_copies_of_the_assets_are_gymnasiums(name: str) -> None:
+    theirs = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+    ours = asset_path(get_robot(name))
+    assert ours.read_bytes() == (theirs / ours.name).read_bytes()
+    assert "The MIT License" in (ours.parent / "LICENSE").read_text()
 
 
 def replay_errors(path: Path, name: str, physics: Physics) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import gymnasium
+import mujoco
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from offline_mbrl.tasks import ROBOTS, Physics, get_robot
 
 GYMNASIUM = {"halfcheetah": "HalfCheetah-v4", "hopper": "Hopper-v4", "walker2d": "Walker2d-v4"}
 HOPPER = get_robot("hopper")
+SUMS_MARGINS = tuple(map(int, mujoco.__version__.split(".")[:2])) >= (3, 5)
+"""There Gymnasium's own hopper has another contact margin than on the engine its environments were made for."""
 
 
 def actions(simulator: Simulator, seed: int, scale: float = 1.0) -> NDArray[np.float32]:
@@ -21,6 +24,8 @@ def actions(simulator: Simulator, seed: int, scale: float = 1.0) -> NDArray[np.f
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", ROBOTS)
 def test_equals_gymnasium_step_for_step(name: str, dtype: type[np.floating]) -> None:
+    if name == "hopper" and SUMS_MARGINS:
+        pytest.skip("from MuJoCo 3.5 on Gymnasium's own hopper has twice the contact margin")
     seeds, episodes_steps = [3, 2**40, 11], 0
     simulator = Simulator(get_robot(name), 3, "gymnasium-v4")
     obs = simulator.reset(seeds)

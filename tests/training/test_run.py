@@ -62,6 +62,12 @@ def test_a_job_leaves_all_there_is_to_know(tmp_path: Path) -> None:
     assert {"critic_loss", "q", "alpha", "entropy", "uncertainty"} <= set(metrics[0])
     environment = json.loads((out / records.ENVIRONMENT).read_text())
     assert environment["dataset"]["source"] == "synthetic"
+    assert set(environment["seconds"]) == {"data", "fit", "compile", "train", "evaluate", "checkpoint"}
+    assert environment["seconds"]["compile"] > 0
+    assert environment["peak_memory_bytes"] > 10**7
+    assert environment["lanes"] == {"own": 2, "of": 2}
+    assert {"command", "host", "gpu", "xla_flags"} <= set(environment)
+    assert environment["start"] <= environment["end"]
     assert records.job_status(out) == "finished"
     before = files(out)
     assert run_job(job, out, Paths(cache=tmp_path / "cache")) == []  # finished jobs are left alone

@@ -22,6 +22,7 @@ from flax import struct
 from pydantic import Field, model_validator
 
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows, sample_starts
+from offline_mbrl.algorithms.export import actor_at
 from offline_mbrl.algorithms.parts import adversarial, branched, sac
 from offline_mbrl.algorithms.parts.adversarial import AdversarialConfig, Game, GameState, Pessimism
 from offline_mbrl.algorithms.parts.walk import (
@@ -376,6 +377,7 @@ DEFINITION = Definition(
     "L = E[f(s,pi) - f(s,pi_ref)]",
     config=ARMORConfig,
     build=build,
+    policies=actor_at("game", "learner", "actor"),
     pretraining=pretraining,
     deviations=(
         "There is no public code; what Algorithm 1 leaves open follows ATAC's code (rates, networks, projection, "

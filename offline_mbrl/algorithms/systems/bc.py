@@ -6,6 +6,7 @@ With `best_share` below 1 only the episodes that returned most are cloned (%BC o
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -19,6 +20,7 @@ from flax import struct
 from pydantic import Field
 
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained
+from offline_mbrl.algorithms.export import SavedState, actor_at
 from offline_mbrl.config import Config, Number, Width
 from offline_mbrl.keys import indices
 from offline_mbrl.nn.networks import (
@@ -30,6 +32,7 @@ from offline_mbrl.nn.networks import (
     init_params,
     tanh_gaussian,
 )
+from offline_mbrl.nn.plain import PlainActor
 from offline_mbrl.nn.train_state import TrainState
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
@@ -126,6 +129,11 @@ def build(problem: Problem, config: BCConfig, steps: int) -> Algorithm:
     return Algorithm(partial(init, bc), partial(sample, bc), partial(update, bc), partial(act, bc), samples_ahead=True)
 
 
+def policies(problem: Problem, config: BCConfig, state: SavedState) -> Mapping[str, PlainActor]:
+    """The network, with the noise that `policy` names."""
+    return actor_at("actor", noise="squashed" if config.policy == "gaussian" else "none")(problem, config, state)
+
+
 DEFINITION = Definition(
     name="bc",
     title="Behavior Cloning",
@@ -133,6 +141,7 @@ DEFINITION = Definition(
     equation="min_pi mean (pi(s) - a)^2   or   max_pi mean log pi(a|s)",
     config=BCConfig,
     build=build,
+    policies=policies,
     deviations=(
         "%BC keeps a share of the rows, those of the best episodes first, and not a share of the episodes: the number "
         "of rows is then fixed, and the last episode may be cut.",

@@ -11,6 +11,7 @@ There is no policy improvement and no dynamics model; the policy is found at tes
     z*(s) = argmax_z g(s, z),    g(s, z) = min_k f_k(s, beta(s,z), z).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple, get_args
@@ -24,6 +25,7 @@ from flax import struct
 from pydantic import Field
 
 from offline_mbrl.algorithms.algorithm import Act, Algorithm, Definition, Pretrained, sample_starts
+from offline_mbrl.algorithms.export import SavedState
 from offline_mbrl.algorithms.parts.ascent import Score, ascend
 from offline_mbrl.algorithms.parts.subsets import order_key, subset_of, subset_thresholds
 from offline_mbrl.config import Config, Number, Width
@@ -37,6 +39,7 @@ from offline_mbrl.nn.networks import (
     init_params,
     tanh_gaussian,
 )
+from offline_mbrl.nn.plain import PlainActor, dense_layers, with_context
 from offline_mbrl.nn.train_state import TrainState, polyak
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
@@ -346,6 +349,14 @@ def build(problem: Problem, config: DROPConfig, steps: int) -> Algorithm:
     )
 
 
+def policies(problem: Problem, config: DROPConfig, state: SavedState) -> Mapping[str, PlainActor]:
+    """beta(.|s, z) for the z of Best and Grad; the searches at every observation are no plain networks."""
+    networks, drop = Networks(**state["networks"]["params"]), make(problem, config)
+    deployed = deploy(drop, DROPState(**{**state, "networks": TrainState(networks, None)}))
+    layers = dense_layers(networks.actor["MLP_0"])
+    return {name: PlainActor(with_context(layers, getattr(deployed, name)), "squashed") for name in ("best", "grad")}
+
+
 DEFINITION = Definition(
     name="drop",
     title="Design from Policies: Conservative Test-Time Adaptation",
@@ -354,6 +365,7 @@ DEFINITION = Definition(
     "act: beta(s,z*), z* = argmax_z f(s,beta(s,z),z)",
     config=DROPConfig,
     build=build,
+    policies=policies,
     deviations=(
         "There is no public code and the paper gives few constants: every number in the presets is our choice.",
         "Best and Grad choose z once for an evaluation, by the mean score over start states of the data, not at each "

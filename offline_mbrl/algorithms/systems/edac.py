@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from pydantic import Field
 
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows
+from offline_mbrl.algorithms.export import actor_at
 from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.algorithms.parts.sac import SAC, SACConfig, SACState
 from offline_mbrl.config import Number, Widths
@@ -123,6 +124,7 @@ DEFINITION = Definition(
     equation="L = sum_i mean (Q_i - y)^2 + eta/(N - 1) mean sum_{i != j} cos(grad_a Q_i, grad_a Q_j);  y: min_i Qbar",
     config=EDACConfig,
     build=build,
+    policies=actor_at("actor"),
     deviations=(
         "The similarity is over all pairs of critics, as in the paper; the official code takes the pairs among "
         "min(N, dim A) critics drawn anew at every step, and divides by their number less one.",

@@ -21,6 +21,7 @@ from flax import struct
 from pydantic import Field
 
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows
+from offline_mbrl.algorithms.export import actor_at
 from offline_mbrl.config import Config, Number, Width
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import ACTION_MARGIN, MLP, Params, apply, critic_ensemble, init_params, orthogonal
@@ -240,6 +241,7 @@ DEFINITION = Definition(
     equation="V = expectile_tau of min Q(s, a) over the data;  max_pi mean min(exp(beta (Q - V)), 100) log pi(a|s)",
     config=IQLConfig,
     build=build,
+    policies=actor_at("actor", noise="added", log_std_bounds=LOG_STD_BOUNDS),
     deviations=(
         "Next observations are the true ones of the file, and the rows of time-outs are kept; the official code reads "
         "the data through d4rl.qlearning_dataset and cuts episodes where two rows do not join.",

@@ -19,6 +19,7 @@ from jax.scipy.stats import norm
 from pydantic import Field
 
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows
+from offline_mbrl.algorithms.export import actor_at
 from offline_mbrl.algorithms.parts import branched, cloning, sac
 from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState
 from offline_mbrl.algorithms.parts.cloning import CloningConfig
@@ -266,6 +267,7 @@ DEFINITION = Definition(
     equation="min_phi lambda E[A(s,a,s') log phi(s',r|s,a)] + L_MLE(phi; D), in turns with SAC on phi's rollouts",
     config=RAMBOConfig,
     build=build,
+    policies=actor_at("learner", "actor", normalizer="normalizer"),
     pretraining=pretraining,
     deviations=(
         "The elite that an imagined row comes from is drawn anew at every step of the adversary; the official code "

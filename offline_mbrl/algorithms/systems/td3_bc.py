@@ -18,6 +18,7 @@ from flax import struct
 from pydantic import Field
 
 from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows
+from offline_mbrl.algorithms.export import actor_at
 from offline_mbrl.config import Config, Number, Widths
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import DeterministicActor, Params, apply, critic_ensemble, init_params, one_of
@@ -204,6 +205,7 @@ DEFINITION = Definition(
     equation="max_pi lambda Q_1(s, pi(s)) - (pi(s) - a)^2,  lambda = alpha / mean |Q_1(s, pi(s))|",
     config=TD3BCConfig,
     build=build,
+    policies=actor_at("actor", noise="none", normalizer="observations"),
     deviations=(
         "Weights start Glorot-uniform with zero biases; the official code has PyTorch's default.",
         "Next observations are the true ones of the file, and the rows of time-outs are kept; the official code reads "

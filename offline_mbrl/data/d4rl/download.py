@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +12,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from offline_mbrl.data.d4rl.catalogue import Official, official_file
 from offline_mbrl.data.d4rl.files import check_file, folders, sha256
-from offline_mbrl.errors import UserError
+from offline_mbrl.errors import UserError, warn
 from offline_mbrl.progress import progress
 from offline_mbrl.storage.files import writing
 from offline_mbrl.tasks import Task
@@ -31,9 +31,37 @@ class UnavailableError(Exception):
 TRANSIENT = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError, UnavailableError)
 
 
-def download(task: Task, data_dir: Path | None = None, version: str = "v2") -> Path:
-    """The official file of `task` in the first search folder, fetched unless it is there already."""
-    return fetch(official_file(task, version), folders(data_dir)[0])
+MIRRORS = "D4RL_MIRRORS"
+"""Names addresses of folders, apart by spaces, that have the files under their own names."""
+
+
+def download(task: Task, data_dir: Path | None = None, version: str = "v2", mirrors: Sequence[str] = ()) -> Path:
+    """The official file of `task` in the first search folder, fetched unless it is there already.
+
+    Args:
+      task: whose file.
+      data_dir: where to put it, before the usual folders.
+      version: of the data.
+      mirrors: addresses of folders to try first, then those of $D4RL_MIRRORS, then the official one. The checksum is
+        the same for all of them, so none of them needs to be trusted.
+
+    Raises:
+      UserError: as `fetch`, for the last of the addresses.
+    """
+    entry, folder = official_file(task, version), folders(data_dir)[0]
+    *others, last = [entry._replace(url=url) for url in addresses(entry, mirrors)]
+    for other in others:
+        try:
+            return fetch(other, folder)
+        except UserError as error:
+            warn(f"{error}; going on to the next address")
+    return fetch(last, folder)
+
+
+def addresses(entry: Official, mirrors: Sequence[str]) -> list[str]:
+    """Where a file may be had, in the order to try."""
+    named = [*mirrors, *os.environ.get(MIRRORS, "").split()]
+    return [*(f"{mirror.rstrip('/')}/{entry.file}" for mirror in named), entry.url]
 
 
 def fetch(entry: Official, folder: Path, *, stall: float = STALL, wait: float = 1.0) -> Path:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from math import isfinite
 
+from offline_mbrl.progress import MISSING, duration
 from offline_mbrl.results.numbers import Style, plain
 
-MISSING = "–"
+__all__ = ["MISSING", "count", "duration", "places", "plural", "rounded", "score", "thinned"]
 
 
 def score(value: float | None) -> str:
@@ -16,16 +17,6 @@ def score(value: float | None) -> str:
 def count(value: float | None) -> str:
     """A whole number with its thousands apart."""
     return MISSING if value is None else f"{value:,.0f}"
-
-
-def duration(seconds: float | None) -> str:
-    """As 45 s, 12 min, 3 h 20 min; the sign for missing where it is not known."""
-    if seconds is None or not isfinite(seconds):
-        return MISSING
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours:,} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
 def plural(number: int, word: str) -> str:

@@ -10,8 +10,9 @@ import pytest
 
 from offline_mbrl.data.d4rl import download
 from offline_mbrl.data.d4rl.catalogue import Official
-from offline_mbrl.data.d4rl.download import fetch
+from offline_mbrl.data.d4rl.download import addresses, fetch
 from offline_mbrl.errors import UserError
+from offline_mbrl.tasks import get_task
 
 CONTENT = bytes(range(256)) * 400
 
@@ -256,3 +257,32 @@ def test_a_disk_that_fills(entry: Official, tmp_path: Path, monkeypatch: pytest.
 def test_a_wrong_file_in_place_is_replaced(entry: Official, tmp_path: Path) -> None:
     (tmp_path / entry.file).write_bytes(CONTENT[:-1])
     assert fetch(entry, tmp_path).read_bytes() == CONTENT
+
+
+def test_addresses_are_the_named_ones_then_those_of_the_environment_then_the_official_one(
+    entry: Official, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("D4RL_MIRRORS", "https://b.org/x/  https://c.org")
+    assert addresses(entry, ["https://a.org/d"]) == [
+        "https://a.org/d/hopper_medium-v2.hdf5",
+        "https://b.org/x/hopper_medium-v2.hdf5",
+        "https://c.org/hopper_medium-v2.hdf5",
+        entry.url,
+    ]
+
+
+def test_a_mirror_without_the_file_gives_way_to_the_official_address(
+    entry: Official, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Server() as empty:
+        empty.mode = "404"
+        thread = threading.Thread(target=empty.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        monkeypatch.setattr(download, "official_file", lambda task, version: entry)
+        mirror = f"http://127.0.0.1:{empty.server_port}"
+        path = download.download(get_task("hopper-medium"), tmp_path, mirrors=[mirror])
+        empty.released.set()
+        empty.shutdown()
+        thread.join()
+    assert path.read_bytes() == CONTENT
+    assert "going on to the next address" in capsys.readouterr().err
