@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def compare(old: Report, new: Report) -> Iterator[Line]:
     for line in new["lines"]:
         known = before.get(identity(line), {})
         for quantity in measured(line):
-            if isinstance(known.get(quantity), float) and known[quantity]:
+            if isfinite(line[quantity]) and isfinite(known.get(quantity, nan)) and known[quantity]:
                 values = {"old": known[quantity], "new": line[quantity], "ratio": line[quantity] / known[quantity]}
                 yield {"of": describe(line), "quantity": quantity, **values}
 

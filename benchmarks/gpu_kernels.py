@@ -11,9 +11,8 @@ from hlo import cost, kernels_of
 from jax.stages import Compiled
 from measure import Line, Setup
 from relative import make_case, needed_memory
-from systems import updates_program
+from systems import compile_refresh, updates_program
 
-from offline_mbrl.algorithms.algorithm import Algorithm
 from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.pretraining.fit import compile_fit
 from offline_mbrl.types import Data, Key
@@ -74,13 +73,7 @@ def compile_system(setup: Setup, gpu: GPU, name: str, keys: Any, data: Any) -> I
     state = jax.eval_shape(program.init, keys, data, pretrained)
     yield "update", compile_for(gpu, program.advance, state, data, keys, step(), donate_argnums=0), program.period
     if algorithm.refresh:
-        yield "refresh", compile_for(gpu, refresh_all(algorithm), state, data, keys, donate_argnums=0), 1
-
-
-def refresh_all(algorithm: Algorithm) -> Any:
-    """What comes before a block of gradient steps, for all seeds."""
-    assert algorithm.refresh is not None
-    return jax.vmap(algorithm.refresh, in_axes=(0, None, 0))
+        yield "refresh", compile_for(gpu, compile_refresh(algorithm), state, data, keys, donate_argnums=0), 1
 
 
 def widen(tree: Any, seeds: int) -> Any:

@@ -7,7 +7,7 @@ CPU, and for what fits a GPU's second-level cache, the bytes are an upper bound.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import prod
+from math import nan, prod
 from typing import NamedTuple
 
 from jax.stages import Compiled
@@ -47,7 +47,7 @@ class Kernel(NamedTuple):
     read: int  # bytes
     written: int  # bytes
     flop: int
-    trips: int
+    trips: float  # NaN in a loop whose number of trips the compiler does not know
 
     @property
     def bytes(self) -> int:
@@ -55,7 +55,7 @@ class Kernel(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """All kernels of a program, loops run as often as they are."""
+    """All kernels of a program, those of loops as often as they run; NaN where the compiler does not know how often."""
 
     kernels: float
     bytes: float
@@ -84,7 +84,7 @@ def read_kernels(text: str) -> list[Kernel]:
     """The kernels of a compiled program's text (`Compiled.as_text()`), those of loops with their number of trips.
 
     Raises:
-      ValueError: a loop whose number of trips the compiler does not know; or no program.
+      ValueError: it is something else.
     """
     computations, entry = parse(text)
     return list(_walk(computations, entry, 1))
@@ -130,7 +130,7 @@ def _until_closed(text: str) -> str:
     return text
 
 
-def _walk(computations: Computations, name: str, trips: int) -> Iterator[Kernel]:
+def _walk(computations: Computations, name: str, trips: float) -> Iterator[Kernel]:
     shapes = {instruction.name: instruction.shape for instruction in computations[name]}
     for instruction in computations[name]:
         if instruction.op == "while":
@@ -142,14 +142,12 @@ def _walk(computations: Computations, name: str, trips: int) -> Iterator[Kernel]
             yield _kernel(computations, shapes, instruction, trips)
 
 
-def _trip_count(loop: Instruction) -> int:
+def _trip_count(loop: Instruction) -> float:
     known = re.search(r'"known_trip_count":\{"n":"(\d+)"', loop.rest)
-    if not known:
-        raise ValueError(f"the loop {loop.name} has no number of trips that the compiler knows; its cost has no number")
-    return int(known[1])
+    return int(known[1]) if known else nan
 
 
-def _kernel(computations: Computations, shapes: Mapping[str, str], instruction: Instruction, trips: int) -> Kernel:
+def _kernel(computations: Computations, shapes: Mapping[str, str], instruction: Instruction, trips: float) -> Kernel:
     if instruction.op == "fusion":
         body = computations[_named(instruction, "calls")[0]]
     else:

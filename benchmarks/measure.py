@@ -77,9 +77,19 @@ def peak_bandwidth() -> float:
 
 def set_up(task: Task, seeds: int, rows: int) -> Setup:
     """Synthetic data of the task's shapes, and fresh ensembles: neither contents nor weights move a speed."""
+    return set_up_on(task, seeds, to_device(synthetic(task, rows)))
+
+
+def set_up_tiled(task: Task, seeds: int, rows: int) -> Setup:
+    """As `set_up`, the same rows over and over: many are made in no time."""
+    few = to_device(synthetic(task, min(rows, 1000)))
+    return set_up_on(task, seeds, jax.tree.map(lambda leaf: jnp.resize(leaf, (rows, *leaf.shape[1:])), few))
+
+
+def set_up_on(task: Task, seeds: int, data: Data) -> Setup:
+    """On `data`."""
     problem = problem_of(task.robot)
     keys = jax.vmap(jax.random.key)(jnp.arange(seeds))
-    data = to_device(synthetic(task, rows))
     return Setup(
         task, problem, data, keys, {"dynamics": untrained(dynamics_fit(GaussianConfig(), problem), data, keys)}
     )

@@ -27,6 +27,7 @@ class Updates(NamedTuple):
     flop: float  # of one step of one seed
     traffic: Cost  # of one step of one seed, as XLA runs it
     compilation_s: float
+    temporary: int  # bytes of all seeds' intermediate values
 
 
 def measure_systems(
@@ -67,7 +68,8 @@ def updates_work(setup: Setup, case: Case) -> Updates:
         return metrics
 
     jax.block_until_ready(call())
-    return Updates(call, steps, flop / seeds, cost(kernels_of(program)).over(steps * seeds), seconds)
+    traffic, memory = cost(kernels_of(program)).over(steps * seeds), program.memory_analysis()
+    return Updates(call, steps, flop / seeds, traffic, seconds, memory.temp_size_in_bytes if memory else 0)
 
 
 def updates_program(algorithm: Algorithm, steps: int) -> Program:
@@ -83,6 +85,22 @@ def start(setup: Setup, case: Case) -> Any:
     )
     if algorithm.refresh is None:
         return state
-    return jax.jit(jax.vmap(algorithm.refresh, in_axes=(0, None, 0)), donate_argnums=0)(state, setup.data, setup.keys)[
-        0
-    ]
+    return compile_refresh(algorithm)(state, setup.data, setup.keys)[0]
+
+
+def compile_refresh(algorithm: Algorithm) -> Callable[..., Any]:
+    """What comes before a block of gradient steps, for all seeds; it consumes the states."""
+    assert algorithm.refresh is not None
+    return jax.jit(jax.vmap(algorithm.refresh, in_axes=(0, None, 0)), donate_argnums=0)
+
+
+def refresh_call(setup: Setup, case: Case) -> Callable[[], Any]:
+    """One refresh of all seeds, compiled and run once."""
+    holder, refresh = [start(setup, case)], compile_refresh(case.small)
+
+    def call() -> Any:
+        holder[0], metrics = refresh(holder[0], setup.data, setup.keys)
+        return metrics
+
+    jax.block_until_ready(call())
+    return call
