@@ -38,7 +38,7 @@ def fits_of(setup: Setup, names: Sequence[str]) -> Mapping[str, Pretraining]:
 
 
 def measure_fit(setup: Setup, pretraining: Pretraining, repeats: int) -> Line:
-    """Epochs of all seeds as `fit` runs them."""
+    """Epochs of all seeds as `fit` runs them, and what one unit of one seed costs: a step, or an epoch as a whole."""
     programs, data = compile_fit(pretraining), pretraining.prepare(setup.data)
     fixed, state = programs.start(setup.keys, data)
     flop = count_flops(programs.epoch, fixed, state, data, setup.keys)
@@ -52,11 +52,11 @@ def measure_fit(setup: Setup, pretraining: Pretraining, repeats: int) -> Line:
 
     timed([call], 2)  # its output may compile it anew
     (seconds,) = timed([call], repeats)
-    seeds = setup.keys.shape[0]
-    steps = epoch_steps(pretraining, fixed)
+    seeds, steps = setup.keys.shape[0], epoch_steps(pretraining, fixed)
     return {
+        "unit": "epoch" if steps == 1 else "step",
+        "units_per_s": seeds * steps / seconds,
         "epoch_s": seconds,
-        "steps_per_s": seeds * steps / seconds,
         "ms": 1e3 * seconds / steps / seeds,
         "gflop": flop / steps / seeds / 1e9,
         "gb": traffic.bytes / steps / seeds / 1e9,
@@ -65,8 +65,8 @@ def measure_fit(setup: Setup, pretraining: Pretraining, repeats: int) -> Line:
     }
 
 
-def epoch_steps(pretraining: Pretraining, fixed: Any) -> float:
-    """Optimizer steps of an epoch of one seed; of what is no ensemble, an epoch is the step."""
+def epoch_steps(pretraining: Pretraining, fixed: Any) -> int:
+    """Optimizer steps of an epoch of one seed; what is no ensemble counts epochs."""
     if not isinstance(pretraining.config, EnsembleConfig):
         return 1
     return math.ceil(fixed.bootstrap.shape[-1] / pretraining.config.batch_size)

@@ -35,7 +35,7 @@ def measure_rates(
         "seeds": setup.keys.shape[0],
         **line,
         "bound_updates_per_s": peak / line["loop_flop_per_update"],
-        "ensemble_steps_per_s": fit["steps_per_s"],
+        "ensemble_steps_per_s": fit["units_per_s"],
         **measure_evaluation(setup, config, evaluation_steps, repeats),
         "peak_memory_gib": peak_memory(),
     }
