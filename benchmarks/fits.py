@@ -54,7 +54,7 @@ def measure_fit(setup: Setup, pretraining: Pretraining, repeats: int) -> Line:
     (seconds,) = timed([call], repeats)
     seeds, steps = setup.keys.shape[0], epoch_steps(pretraining, fixed)
     return {
-        "unit": "epoch" if steps == 1 else "step",
+        "unit": unit(pretraining),
         "units_per_s": seeds * steps / seconds,
         "epoch_s": seconds,
         "ms": 1e3 * seconds / steps / seeds,
@@ -70,6 +70,11 @@ def epoch_steps(pretraining: Pretraining, fixed: Any) -> int:
     if not isinstance(pretraining.config, EnsembleConfig):
         return 1
     return math.ceil(fixed.bootstrap.shape[-1] / pretraining.config.batch_size)
+
+
+def unit(pretraining: Pretraining) -> str:
+    """What `epoch_steps` counts."""
+    return "step" if isinstance(pretraining.config, EnsembleConfig) else "epoch"
 
 
 def epoch_shapes(pretraining: Pretraining, keys: Any, data: Any) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fits import epoch_shapes, epoch_steps, fits_of
+from fits import epoch_shapes, epoch_steps, fits_of, unit
 from gpu import GPU, compile_for, predict
 from hlo import cost, kernels_of
 from jax.stages import Compiled
@@ -34,19 +34,20 @@ def measure_kernels(setup: Setup, gpu: GPU, names: Sequence[str], seeds: int, ro
     data, keys = data_shapes(setup, rows), key_shapes(seeds)
     for name, pretraining in fits_of(setup, [name.partition(":")[0] for name in names]).items():
         program, steps = compile_epoch(gpu, pretraining, keys, data)
-        yield {"of": "kernels", "program": f"step of {name}", "seeds": seeds, **describe(gpu, program, seeds, steps)}
+        yield line(gpu, f"{unit(pretraining)} of {name}", program, seeds, steps)
     for name in names:
         for part, program, steps in compile_system(setup, gpu, name, keys, data):
-            yield {"of": "kernels", "program": f"{part} of {name}", "seeds": seeds} | describe(
-                gpu, program, seeds, steps
-            )
+            yield line(gpu, f"{part} of {name}", program, seeds, steps)
 
 
-def describe(gpu: GPU, program: Compiled, seeds: int, units: float) -> Line:
+def line(gpu: GPU, name: str, program: Compiled, seeds: int, units: float) -> Line:
     """Kernels of one unit of work for all seeds, and what it costs one seed by the model of `gpu.predict`."""
     kernels = kernels_of(program)
     total, seconds = cost(kernels).over(units), predict(gpu, kernels) / units
     return {
+        "of": "kernels",
+        "program": name,
+        "seeds": seeds,
         "kernels": total.kernels,
         "mb": total.bytes / 1e6,
         "us": 1e6 * seconds,

@@ -51,6 +51,8 @@ class Options:
 
     axes: tuple[Name, ...] = ()
     """All when absent."""
+    sizes: tuple[int, ...] = ()
+    """In place of an axis's own."""
     system: str = "mopo"
     """NAME or NAME:PRESET, for seeds, rows and width."""
     task: str = "hopper-medium"
@@ -185,7 +187,7 @@ def sweep(options: Options) -> Iterator[Line]:
     measure = measure_point if options.quick else alone
     for name in options.axes or tuple(AXES):
         axis = AXES[name]
-        for size in axis.quick if options.quick else axis.values:
+        for size in options.sizes or (axis.quick if options.quick else axis.values):
             yield show(measure(name, size, options))
 
 
