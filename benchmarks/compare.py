@@ -1,7 +1,8 @@
 """Two runs of a benchmark beside each other: the ratio of every quantity that both measured."""
 
 import json
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,24 @@ def write_report(path: Path, report: Report) -> None:
     """Writes what was measured as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def keep(path: Path | None, about: Mapping[str, Any], lines: Iterable[Line]) -> Iterator[Line]:
+    """The lines as they come, each shown beside the tables and in the file at once: what is known survives a kill."""
+    known: list[Line] = []
+    for line in lines:
+        known.append(line)
+        print(", ".join(f"{name} {shown(value)}" for name, value in line.items()), file=sys.stderr, flush=True)
+        if path:
+            write_report(path, {"about": about, "lines": known})
+        yield line
+
+
+def shown(value: object) -> str:
+    """Four digits of a measured number, nothing for None, other things as they are."""
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) else str("" if value is None else value)
 
 
 def compare(old: Report, new: Report) -> Iterator[Line]:

@@ -11,15 +11,12 @@ import jax
 import jax.numpy as jnp
 from jax.stages import Compiled
 
-from offline_mbrl.algorithms.algorithm import Pretrained
 from offline_mbrl.data.dataset import to_device
 from offline_mbrl.data.synthetic import synthetic
 from offline_mbrl.dynamics.config import EnsembleConfig
-from offline_mbrl.dynamics.models.gaussian import GaussianConfig
 from offline_mbrl.dynamics.registry import pretraining_of
 from offline_mbrl.errors import UserError
 from offline_mbrl.pretraining.contract import Pretraining
-from offline_mbrl.pretraining.fit import untrained
 from offline_mbrl.simulation.termination import problem_of
 from offline_mbrl.tasks import Task
 from offline_mbrl.types import Data, Key, Problem
@@ -37,7 +34,6 @@ class Setup(NamedTuple):
     problem: Problem
     data: Data
     keys: Key  # [seeds]
-    pretrained: Pretrained  # [seeds], untrained: speed does not depend on the weights
 
 
 def timed(calls: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
@@ -76,7 +72,7 @@ def peak_bandwidth() -> float:
 
 
 def set_up(task: Task, seeds: int, rows: int) -> Setup:
-    """Synthetic data of the task's shapes, and fresh ensembles: neither contents nor weights move a speed."""
+    """Synthetic data of the task's shapes: contents do not move a speed."""
     return set_up_on(task, seeds, to_device(synthetic(task, rows)))
 
 
@@ -88,11 +84,7 @@ def set_up_tiled(task: Task, seeds: int, rows: int) -> Setup:
 
 def set_up_on(task: Task, seeds: int, data: Data) -> Setup:
     """On `data`."""
-    problem = problem_of(task.robot)
-    keys = jax.vmap(jax.random.key)(jnp.arange(seeds))
-    return Setup(
-        task, problem, data, keys, {"dynamics": untrained(dynamics_fit(GaussianConfig(), problem), data, keys)}
-    )
+    return Setup(task, problem_of(task.robot), data, jax.vmap(jax.random.key)(jnp.arange(seeds)))
 
 
 def dynamics_fit(config: EnsembleConfig, problem: Problem) -> Pretraining:

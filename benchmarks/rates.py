@@ -16,9 +16,10 @@ from fits import measure_fit
 from flops import count_flops
 from measure import Line, Setup, compiled, dynamics_fit, peak_memory, timed
 
-from offline_mbrl.algorithms.algorithm import Algorithm, sample_rows
+from offline_mbrl.algorithms.algorithm import Algorithm, Pretrained, sample_rows
 from offline_mbrl.algorithms.systems import mopo
 from offline_mbrl.algorithms.systems.mopo import MOPOConfig
+from offline_mbrl.pretraining.fit import untrained
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.training.loop import advance_seed, compile_program
 from offline_mbrl.types import Key, Transition
@@ -64,7 +65,8 @@ def measure_mopo(setup: Setup, config: MOPOConfig, updates: int, repeats: int) -
         "updates": (no_rollouts, (setup.data, setup.keys, 0)),
         "bare": (jax.vmap(partial(bare_updates, algorithm, period)), (batch, setup.keys)),
     }
-    states = {name: init(setup.keys, setup.data, setup.pretrained) for name in functions}
+    fresh = untrained_model(setup, config)
+    states = {name: init(setup.keys, setup.data, fresh) for name in functions}
     programs = {
         name: compiled(function, states[name], *args, donate_argnums=0) for name, (function, args) in functions.items()
     }
@@ -82,6 +84,11 @@ def measure_mopo(setup: Setup, config: MOPOConfig, updates: int, repeats: int) -
         "loop_flop_per_update": count_flops(whole, states["loop"], setup.data, setup.keys, 0) / (seeds * period),
         "compilation_s": programs["loop"][1],
     }
+
+
+def untrained_model(setup: Setup, config: MOPOConfig) -> Pretrained:
+    """Fresh ensembles: speed does not depend on the weights."""
+    return {"dynamics": untrained(dynamics_fit(config.dynamics, setup.problem), setup.data, setup.keys)}
 
 
 def step_on(states: dict[str, Any], name: str, program: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -103,7 +110,7 @@ def measure_evaluation(setup: Setup, config: MOPOConfig, steps: int, repeats: in
     """Control steps of every seed's ten episodes with the policy in the loop; rows that end begin again."""
     algorithm = mopo.build(setup.problem, config, 1)
     program = compile_program(algorithm, config.rollout_every)
-    state = program.init(setup.keys, setup.data, setup.pretrained)
+    state = program.init(setup.keys, setup.data, untrained_model(setup, config))
     rows = setup.keys.shape[0] * 10
     simulator = Simulator(setup.task.robot, rows)
 

@@ -6,7 +6,6 @@ the exponent of its growth: 1 is proportional, 0 is free.
 
 import json
 import multiprocessing
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 import tyro
-from compare import write_report
+from compare import keep, shown, write_report
 from fits import measure_fit
 from growth import growth
 from measure import Line, Setup, command, dynamics_fit, peak_memory, set_up, set_up_tiled, timed
@@ -183,18 +182,12 @@ def alone(name: Name, size: int, options: Options) -> Line:
 
 
 def sweep(options: Options) -> Iterator[Line]:
-    """The points of all axes that were asked for, shown as they come."""
+    """The points of all axes that were asked for."""
     measure = measure_point if options.quick else alone
     for name in options.axes or tuple(AXES):
         axis = AXES[name]
         for size in options.sizes or (axis.quick if options.quick else axis.values):
-            yield show(measure(name, size, options))
-
-
-def show(line: Line) -> Line:
-    """Prints a point where it does not mix with the tables."""
-    print(", ".join(f"{name} {shown(value)}" for name, value in line.items()), file=sys.stderr, flush=True)
-    return line
+            yield measure(name, size, options)
 
 
 def growths(lines: Sequence[Line]) -> list[Line]:
@@ -223,7 +216,7 @@ def describe(options: Options) -> dict[str, Any]:
 def main(options: Options) -> None:
     """Measures, fits, prints, writes and draws."""
     about = describe(options)
-    points = list(sweep(options))
+    points = list(keep(options.out, about, sweep(options)))
     report = {"about": about, "lines": [*points, *growths(points)]}
     print(json.dumps(report, indent=2) if options.json else tables(report))
     if options.out:
@@ -242,11 +235,6 @@ def tables(report: Mapping[str, Any]) -> str:
     about = "\n".join(f"{name}: {value}" for name, value in report["about"].items())
     bodies = [f"{name}\n{tabulate(rows, headers='keys', disable_numparse=True)}" for name, rows in groups.items()]
     return "\n\n".join([about, *bodies, LEGEND])
-
-
-def shown(value: object) -> str:
-    """Four digits of a number, other things as they are."""
-    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ alone.
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, Literal
 import gpu
 import jax
 import tyro
-from compare import read_report, show, write_report
+from compare import keep, read_report, show, shown
 from fits import measure_fits
 from gpu_kernels import measure_kernels
 from measure import Line, Setup, command, peak_bandwidth, peak_flops, set_up
@@ -76,7 +75,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Measures, prints, writes and compares."""
+    """Measures, writes, prints and compares."""
     if len(options.compare) > 2:
         raise UserError(f"--compare takes one file or two, not {len(options.compare)}")
     if len(options.compare) == 2:
@@ -90,7 +89,7 @@ def main(options: Options) -> None:
         about = describe(options)
         if not options.json:
             print("\n".join(f"{name}: {value}" for name, value in about.items()), flush=True)
-        report = {"about": about, "lines": list(measured(options, about))}
+        report = {"about": about, "lines": list(keep(options.out, about, measured(options, about)))}
     hand_out(options, report)
     for before in old:
         print(show(before, report))
@@ -138,12 +137,10 @@ def described_ceilings(options: Options) -> dict[str, Any]:
 
 
 def measured(options: Options, about: Mapping[str, Any]) -> Iterator[Line]:
-    """The lines of all parts, shown as they come: measurements are long, and what is known survives a kill."""
+    """The lines of all parts."""
     task = get_task(options.task)
     for seeds in batch_sizes(options):
-        for line in relative_lines(options, task, seeds) if options.relative else lines(options, task, seeds, about):
-            print(", ".join(f"{name} {shown(value)}" for name, value in line.items()), file=sys.stderr, flush=True)
-            yield line
+        yield from relative_lines(options, task, seeds) if options.relative else lines(options, task, seeds, about)
 
 
 def batch_sizes(options: Options) -> tuple[int, ...]:
@@ -211,10 +208,8 @@ PARTS: dict[str, Callable[[Options, Setup, int, Mapping[str, Any]], Iterator[Lin
 
 
 def hand_out(options: Options, report: dict[str, Any]) -> None:
-    """Prints the tables or the JSON, and writes the files that were asked for."""
+    """Prints the tables or the JSON, and draws what was asked for."""
     print(json.dumps(report, indent=2) if options.json else tables(report["lines"]))
-    if options.out:
-        write_report(options.out, report)
     if options.roofline:
         draw_roofline(report["about"], report["lines"], options.roofline)
 
@@ -239,11 +234,6 @@ def table(name: str, group: list[Line]) -> str:
         cells = [{key: value for key, value in line.items() if key in COLUMNS} for line in cells]
         return tabulate(cells, headers=COLUMNS, disable_numparse=True)
     return tabulate(cells, headers="keys", disable_numparse=True)
-
-
-def shown(value: object) -> str:
-    """Four digits of a number, nothing for None, other things as they are."""
-    return f"{value:,.4g}" if isinstance(value, float) else str("" if value is None else value)
 
 
 if __name__ == "__main__":
