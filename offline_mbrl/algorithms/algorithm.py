@@ -10,6 +10,8 @@ The contract, in optax's manner (`optax.adam(lr)` -> `GradientTransformation`), 
     deploy(state) -> state                           before an evaluation: what acting looks up; None if nothing
     variants                                         other ways of acting on the same state, each scored under its name
     conclude(state) -> state                         when a run is done: what acting and judging do not read, dropped
+    samples_ahead                                    `sample` reads nothing that `update` changes, so that the batches
+                                                     of many updates may be gathered before the first of them
 
 Every function is pure, has fixed shapes, and works under `vmap` over keys and states with the data unbatched. None
 branches on a step counter that a seed holds: under `vmap` a `lax.cond` on it becomes a `select` that runs both sides,
@@ -55,6 +57,7 @@ class Algorithm:
     deploy: Callable[[State], State] | None = None
     variants: Mapping[str, Act] = field(default_factory=dict)
     conclude: Callable[[State], State] | None = None
+    samples_ahead: bool = False
 
 
 def nothing(problem: Problem, config: Any, steps: int) -> Mapping[str, Pretraining]:

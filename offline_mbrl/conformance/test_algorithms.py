@@ -86,6 +86,11 @@ def test_compiles_once_for_all_periods(case: Case, together: Trained) -> None:
     assert case.programs() == before
 
 
+def test_what_is_sampled_ahead_is_not_changed_by_updates(case: Case, traces: Traces) -> None:
+    """Where batches are gathered before the updates, `update` hands on what `sample` reads as it found it."""
+    assert not case.algorithm.samples_ahead or traces.sampled <= traces.kept
+
+
 def test_states_are_donated_whole(case: Case) -> None:
     """Every buffer is consumed, none is aliased by another leaf of the state."""
     state = case.start(*SEEDS)

@@ -179,6 +179,7 @@ def build(problem: Problem, config: BranchedConfig, steps: int, target: Target =
         refresh=partial(refresh, config, agent),
         refresh_every=config.rollout_every,
         conclude=conclude,
+        samples_ahead=True,
     )
 
 

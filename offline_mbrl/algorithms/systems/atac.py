@@ -87,7 +87,9 @@ def act(atac: ATAC, state: GameState, obs: Array, key: Key, deterministic: bool)
 def build(problem: Problem, config: ATACConfig, steps: int) -> Algorithm:
     """ATAC for a run of `steps` gradient steps, those of the warm start included."""
     atac = make(problem, config, steps)
-    return Algorithm(partial(init, atac), partial(sample, atac), partial(update, atac), partial(act, atac))
+    return Algorithm(
+        partial(init, atac), partial(sample, atac), partial(update, atac), partial(act, atac), samples_ahead=True
+    )
 
 
 DEFINITION = Definition(

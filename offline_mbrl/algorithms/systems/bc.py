@@ -123,7 +123,7 @@ def act(bc: BC, state: BCState, obs: Array, key: Key, deterministic: bool) -> Ar
 def build(problem: Problem, config: BCConfig, steps: int) -> Algorithm:
     """BC's functions; the number of steps changes nothing."""
     bc = make(problem, config)
-    return Algorithm(partial(init, bc), partial(sample, bc), partial(update, bc), partial(act, bc))
+    return Algorithm(partial(init, bc), partial(sample, bc), partial(update, bc), partial(act, bc), samples_ahead=True)
 
 
 DEFINITION = Definition(

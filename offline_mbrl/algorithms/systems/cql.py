@@ -140,7 +140,9 @@ def act(cql: CQL, state: CQLState, obs: Array, key: Key, deterministic: bool) ->
 def build(problem: Problem, config: CQLConfig, steps: int) -> Algorithm:
     """CQL's functions for a run of `steps` gradient steps."""
     cql = make(problem, config, steps)
-    return Algorithm(partial(init, cql), partial(sample, cql), partial(update, cql), partial(act, cql))
+    return Algorithm(
+        partial(init, cql), partial(sample, cql), partial(update, cql), partial(act, cql), samples_ahead=True
+    )
 
 
 DEFINITION = Definition(

@@ -199,6 +199,7 @@ def build(problem: Problem, config: CROPConfig, steps: int) -> Algorithm:
         refresh=partial(refresh, config, agent),
         refresh_every=config.rollout_every,
         conclude=branched.conclude,
+        samples_ahead=True,
     )
 
 

@@ -342,6 +342,7 @@ def build(problem: Problem, config: DROPConfig, steps: int) -> Algorithm:
         act=variants[config.variant],
         deploy=partial(deploy, drop),
         variants=variants,
+        samples_ahead=True,
     )
 
 

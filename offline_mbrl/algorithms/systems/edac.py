@@ -113,7 +113,7 @@ def build(problem: Problem, config: EDACConfig, steps: int) -> Algorithm:
     """EDAC's functions for a run of `steps` gradient steps; SAC-N's where the diversity has no weight."""
     agent, eta = sac.make(problem, config, steps), config.diversity_weight
     step = partial(sac.update, agent) if is_zero(eta) else partial(update, agent, eta)
-    return Algorithm(partial(init, agent), partial(sample, agent), step, partial(act, agent))
+    return Algorithm(partial(init, agent), partial(sample, agent), step, partial(act, agent), samples_ahead=True)
 
 
 DEFINITION = Definition(

@@ -228,7 +228,9 @@ def act(iql: IQL, state: IQLState, obs: Array, key: Key, deterministic: bool) ->
 def build(problem: Problem, config: IQLConfig, steps: int) -> Algorithm:
     """IQL for a run of `steps` gradient steps."""
     iql = make(problem, config, steps)
-    return Algorithm(partial(init, iql), partial(sample, iql), partial(update, iql), partial(act, iql))
+    return Algorithm(
+        partial(init, iql), partial(sample, iql), partial(update, iql), partial(act, iql), samples_ahead=True
+    )
 
 
 DEFINITION = Definition(
