@@ -198,6 +198,14 @@ def kernels(options: Options, setup: Setup, seeds: int, about: Mapping[str, Any]
     return measure_kernels(setup, gpu.get_gpu(options.gpu), chosen(options, ["mopo"]), seeds, options.rows)
 
 
+LEGENDS = {
+    "relative": LEGEND,
+    "systems": "ms, gflop, gb: one gradient step of one seed; gb is what XLA's loops read and write, caches ignored",
+    "fits": "ms, gflop, gb: one unit of one seed; units_per_s: of all seeds; compiled_programs: more than 1 is a waste",
+    "kernels": "kernels, mb, us: one step, update or refresh of all seeds; gflop, gb, ms: of one seed",
+    "periods": "one_after_the_other: train, then evaluate; side_by_side: evaluate the last period's policy meanwhile",
+}
+
 PARTS: dict[str, Callable[[Options, Setup, int, Mapping[str, Any]], Iterator[Line]]] = {
     "rates": rates,
     "systems": all_systems,
@@ -215,14 +223,13 @@ def hand_out(options: Options, report: dict[str, Any]) -> None:
 
 
 def tables(measurements: list[Line]) -> str:
-    """A table for each part, of relative costs one for each number of seeds; rates stand in columns, they are many."""
+    """A table for each part, of relative costs one for each number of seeds; below them what their columns say."""
     groups: dict[str, list[Line]] = {}
     for line in measurements:
         name = f"{line['seeds']} seeds" if line["of"] == "relative" else line["of"]
         groups.setdefault(name, []).append(line)
-    return "\n\n".join(f"\n{name}\n{table(name, group)}" for name, group in groups.items()) + (
-        f"\n\n{LEGEND}" if any(line["of"] == "relative" for line in measurements) else ""
-    )
+    legends = [LEGENDS[part] for part in dict.fromkeys(line["of"] for line in measurements) if part in LEGENDS]
+    return "\n".join([*(f"\n{name}\n{table(name, group)}" for name, group in groups.items()), "", *legends])
 
 
 def table(name: str, group: list[Line]) -> str:
