@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compare import compare, differences, read_report, show, write_report
+from compare import compare, differences, keep, read_report, show, write_report
 from throughput import Options, main
 
 from offline_mbrl.errors import UserError
@@ -75,3 +75,10 @@ def test_two_files_are_compared_without_measuring(tmp_path: Path, capsys: pytest
     main(Options(compare=files))
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["systems,", "4", "seeds,", "mopo", "updates_per_s", "400", "600", "1.500"] in rows
+
+
+def test_a_run_that_is_stopped_leaves_what_it_knew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = keep(tmp_path / "new.json", NEW["about"], iter(NEW["lines"]))
+    assert next(lines) == NEW["lines"][0]
+    assert read_report(tmp_path / "new.json") == {"about": NEW["about"], "lines": NEW["lines"][:1]}
+    assert "updates_per_s 600" in capsys.readouterr().err
