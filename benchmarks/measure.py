@@ -1,26 +1,30 @@
 """What the measurements share: what they are made on, how they are timed, and the machine's limits."""
 
 import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.stages import Compiled
 
-from offline_mbrl.algorithms.algorithm import Pretrained
 from offline_mbrl.data.dataset import to_device
 from offline_mbrl.data.synthetic import synthetic
 from offline_mbrl.dynamics.config import EnsembleConfig
-from offline_mbrl.dynamics.models.gaussian import GaussianConfig
 from offline_mbrl.dynamics.registry import pretraining_of
+from offline_mbrl.errors import UserError
 from offline_mbrl.pretraining.contract import Pretraining
-from offline_mbrl.pretraining.fit import untrained
 from offline_mbrl.simulation.termination import problem_of
 from offline_mbrl.tasks import Task
 from offline_mbrl.types import Data, Key, Problem
+
+Options = TypeVar("Options")
+
+Line = dict[str, Any]
+"""One row of measurements: what is a float was measured, all else says of what."""
 
 
 class Setup(NamedTuple):
@@ -30,7 +34,6 @@ class Setup(NamedTuple):
     problem: Problem
     data: Data
     keys: Key  # [seeds]
-    pretrained: Pretrained  # [seeds], untrained: speed does not depend on the weights
 
 
 def timed(calls: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
@@ -60,14 +63,28 @@ def peak_flops() -> float:
     return 2.0 * size**3 / min(timed([lambda: product(x, x)], 5))
 
 
+def peak_bandwidth() -> float:
+    """Bytes/s of adding to an array too large for any cache, read and written: the slope of a roofline."""
+    x = jnp.zeros(2**24 if jax.devices()[0].platform == "cpu" else 2**28)
+    add = jax.jit(lambda x: x + 1.0)
+    jax.block_until_ready(add(x))
+    return 2.0 * x.nbytes / min(timed([lambda: add(x)], 5))
+
+
 def set_up(task: Task, seeds: int, rows: int) -> Setup:
-    """Synthetic data of the task's shapes, and fresh ensembles: neither contents nor weights move a speed."""
-    problem = problem_of(task.robot)
-    keys = jax.vmap(jax.random.key)(jnp.arange(seeds))
-    data = to_device(synthetic(task, rows))
-    return Setup(
-        task, problem, data, keys, {"dynamics": untrained(dynamics_fit(GaussianConfig(), problem), data, keys)}
-    )
+    """Synthetic data of the task's shapes: contents do not move a speed."""
+    return set_up_on(task, seeds, to_device(synthetic(task, rows)))
+
+
+def set_up_tiled(task: Task, seeds: int, rows: int) -> Setup:
+    """As `set_up`, the same rows over and over: many are made in no time."""
+    few = to_device(synthetic(task, min(rows, 1000)))
+    return set_up_on(task, seeds, jax.tree.map(lambda leaf: jnp.resize(leaf, (rows, *leaf.shape[1:])), few))
+
+
+def set_up_on(task: Task, seeds: int, data: Data) -> Setup:
+    """On `data`."""
+    return Setup(task, problem_of(task.robot), data, jax.vmap(jax.random.key)(jnp.arange(seeds)))
 
 
 def dynamics_fit(config: EnsembleConfig, problem: Problem) -> Pretraining:
@@ -81,3 +98,11 @@ def peak_memory() -> float:
     if "peak_bytes_in_use" in stats:
         return float(stats["peak_bytes_in_use"]) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def command(main: Callable[[Options], None], options: Options) -> None:
+    """Runs a benchmark; what is wrong with what was asked for is one line."""
+    try:
+        main(options)
+    except UserError as error:
+        sys.exit(f"error: {error}")

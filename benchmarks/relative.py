@@ -4,7 +4,7 @@ Every algorithm takes turns with SAC on the same seeds, so that a noisy moment m
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,11 +13,11 @@ import jax
 import optax
 from flops import BY_HAND, count_flops
 from jax.stages import Compiled
-from measure import Setup, compiled, set_up, timed
+from measure import Line, Setup, compiled, set_up, timed
 
 from offline_mbrl.algorithms.algorithm import Algorithm, Pretrained, State, sample_rows
 from offline_mbrl.algorithms.parts import sac
-from offline_mbrl.algorithms.presets import applicable, resolve
+from offline_mbrl.algorithms.presets import applicable, flattened, resolve
 from offline_mbrl.algorithms.registry import get_definition
 from offline_mbrl.algorithms.systems import rambo
 from offline_mbrl.algorithms.systems.rambo import RAMBO, RAMBOConfig, RAMBOState
@@ -54,10 +54,10 @@ SMALL = {
 }
 """Few imagined branches and little of what is trained before the first step: neither changes what a step costs."""
 
+NO_SETTINGS: Mapping[str, Any] = {}
+
 Steps = Callable[[int, State, Data, Key], tuple[State, Metrics]]
 """(number, state, data, key) -> so many gradient steps of one seed."""
-
-Line = dict[str, float | str | None]
 
 
 class Case(NamedTuple):
@@ -109,11 +109,12 @@ def compare(setup: Setup, name: str, reference: Work, work: Work, repeats: int) 
     }
 
 
-def make_case(setup: Setup, name: str) -> Case:
-    """The algorithm NAME, or NAME:PRESET, with the task's presets."""
+def make_case(setup: Setup, name: str, settings: Mapping[str, Any] = NO_SETTINGS) -> Case:
+    """The algorithm NAME, or NAME:PRESET, with the task's presets, and those of the `settings` that it has."""
     definition, preset = get_definition(name.partition(":")[0]), name.partition(":")[2] or None
-    full = resolve(definition, setup.task.name, preset)
-    small = resolve(definition, setup.task.name, preset, applicable(definition, SMALL)).config
+    own = applicable(definition, flattened(settings))
+    full = resolve(definition, setup.task.name, preset, own)
+    small = resolve(definition, setup.task.name, preset, applicable(definition, SMALL) | own).config
     fits = definition.pretraining(setup.problem, small, full.steps)
     return Case(
         job=definition.build(setup.problem, full.config, full.steps),

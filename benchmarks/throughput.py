@@ -1,237 +1,247 @@
-"""Updates, ensemble steps, imagined transitions and evaluation steps per second, for growing batches of seeds.
+"""What training costs on this machine, or would on a GPU that is described: --parts chooses.
 
-Beside each rate stands the arithmetic bound: matrix-product FLOP counted from shapes over the measured speed of a large
-matrix product on the same device at the same precision. `--relative` compares algorithms by the cost of one update.
+rates: updates, imagined transitions, ensemble steps, evaluation steps per second of MOPO (the default). systems:
+gradient steps of every system. fits: what is fitted before them. periods: a period of a run by part, with evaluation
+after training and beside it. kernels: what XLA makes of the inner loops for a GPU that need not be there; asked for
+alone.
+
+--out writes JSON; --compare OLD prints ratios to such a file, and --compare OLD NEW those of two, measuring nothing.
 """
 
 import json
-import math
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
+import gpu
 import jax
-import jax.numpy as jnp
-import numpy as np
 import tyro
-from flops import count_flops
-from measure import Setup, compiled, dynamics_fit, peak_flops, peak_memory, set_up, timed
+from compare import keep, read_report, show, shown
+from fits import measure_fits
+from gpu_kernels import measure_kernels
+from measure import Line, Setup, command, peak_bandwidth, peak_flops, set_up
+from periods import measure_periods
+from pictures import draw_roofline
+from rates import measure_rates
 from relative import COLUMNS, LEGEND, measure_relative
+from systems import measure_systems
 from tabulate import tabulate
 
-from offline_mbrl.algorithms.algorithm import Algorithm, sample_rows
-from offline_mbrl.algorithms.registry import definitions
-from offline_mbrl.algorithms.systems import mopo
+from offline_mbrl.algorithms.registry import names as system_names
 from offline_mbrl.algorithms.systems.mopo import MOPOConfig
-from offline_mbrl.dynamics.config import EnsembleConfig
+from offline_mbrl.errors import UserError
 from offline_mbrl.machine import available_cores, versions
 from offline_mbrl.precision import Precision
-from offline_mbrl.pretraining.fit import compile_fit
-from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.tasks import Task, get_task
-from offline_mbrl.training.loop import advance_seed, compile_program
-from offline_mbrl.types import Key, Transition
+from offline_mbrl.training.experiment import matmul_precision
 
-
-def measure_mopo(setup: Setup, config: MOPOConfig, updates: int, repeats: int) -> dict[str, float]:
-    """The whole MOPO loop, its refresh and its updates alone, and a bare scan of as many updates, taking turns.
-
-    The updates are timed by themselves: the rollouts take half of the loop, and what is left after subtracting them
-    would carry the noise of both.
-    """
-    algorithm = mopo.build(setup.problem, config, updates)
-    init = jax.jit(jax.vmap(algorithm.init, in_axes=(0, None, 0)))
-    period = updates // config.rollout_every * config.rollout_every
-
-    def loop(algorithm: Algorithm) -> Callable[..., Any]:
-        return jax.vmap(partial(advance_seed, algorithm, period, config.rollout_every), in_axes=(0, None, 0, None))
-
-    assert algorithm.refresh is not None
-    refresh = jax.vmap(algorithm.refresh, in_axes=(0, None, 0))
-    batch = jax.jit(jax.vmap(lambda key: sample_rows(setup.data.transitions, key, config.batch_size)))(setup.keys)
-    whole, no_rollouts = loop(algorithm), loop(replace(algorithm, refresh=None))
-    functions: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
-        "loop": (whole, (setup.data, setup.keys, 0)),
-        "refresh": (refresh, (setup.data, setup.keys)),
-        "updates": (no_rollouts, (setup.data, setup.keys, 0)),
-        "bare": (jax.vmap(partial(bare_updates, algorithm, period)), (batch, setup.keys)),
-    }
-    states = {name: init(setup.keys, setup.data, setup.pretrained) for name in functions}
-    programs = {
-        name: compiled(function, states[name], *args, donate_argnums=0) for name, (function, args) in functions.items()
-    }
-    states["updates"], _ = programs["refresh"][0](states["updates"], setup.data, setup.keys)  # rows to sample
-    calls = [partial(step_on, states, name, programs[name][0], args) for name, (_, args) in functions.items()]
-    timed(calls, 1)
-    loop_s, refresh_s, updates_s, bare_s = timed(calls, repeats)
-    seeds = setup.keys.shape[0]
-    return {
-        "updates_per_s": seeds * period / loop_s,
-        "updates_per_s_without_rollouts": seeds * period / updates_s,
-        "bare_sac_updates_per_s": seeds * period / bare_s,
-        "kept_of_bare_sac": bare_s / updates_s,
-        "rollout_transitions_per_s": seeds * config.rollout_batch * config.horizon / refresh_s,
-        "loop_flop_per_update": count_flops(whole, states["loop"], setup.data, setup.keys, 0) / (seeds * period),
-        "compilation_s": programs["loop"][1],
-    }
-
-
-def step_on(states: dict[str, Any], name: str, program: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """One call of `program` on the state called `name`, which it consumes and replaces."""
-    states[name] = program(states[name], *args)[0]
-    return states[name]
-
-
-def bare_updates(algorithm: Algorithm, updates: int, state: Any, batch: Transition, key: Key) -> tuple[Any, None]:
-    """Nothing but gradient steps: one batch, no sampling, no metrics kept."""
-
-    def step(state: Any, key: Key) -> tuple[Any, None]:
-        return algorithm.update(state, batch, key)[0], None
-
-    return jax.lax.scan(step, state, jax.random.split(key, updates))
-
-
-def measure_ensemble(setup: Setup, config: EnsembleConfig, repeats: int) -> dict[str, float]:
-    """Training steps of the ensemble: one step is 256 rows for each of seven members."""
-    programs = compile_fit(dynamics_fit(config, setup.problem))
-    fixed, state = programs.start(setup.keys, setup.data)
-    holder = [state]
-
-    def call() -> Any:
-        holder[0] = programs.epoch(fixed, holder[0], setup.data, setup.keys)
-        return holder[0]
-
-    timed([call], 1)
-    (seconds,) = timed([call], repeats)
-    steps = setup.keys.shape[0] * math.ceil(fixed.bootstrap.shape[-1] / config.batch_size)
-    return {"ensemble_steps_per_s": steps / seconds}
-
-
-def measure_evaluation(setup: Setup, config: MOPOConfig, steps: int, repeats: int) -> dict[str, float]:
-    """Control steps of every seed's ten episodes with the policy in the loop; rows that end begin again."""
-    algorithm = mopo.build(setup.problem, config, 1)
-    program = compile_program(algorithm, config.rollout_every)
-    state = program.init(setup.keys, setup.data, setup.pretrained)
-    rows = setup.keys.shape[0] * 10
-    simulator = Simulator(setup.task.robot, rows)
-
-    def call() -> None:
-        obs = simulator.reset(range(rows))
-        for number in range(steps):
-            actions = program.act(state, jnp.asarray(obs, jnp.float32).reshape(-1, 10, setup.problem.obs_dim))
-            step = simulator.step(np.asarray(actions).reshape(rows, -1))
-            ended = np.flatnonzero(step.terminated | step.truncated)
-            obs = simulator.reset(ended + number, ended) if len(ended) else step.obs
-
-    timed([call], 1)
-    (seconds,) = timed([call], repeats)
-    return {"evaluation_steps_per_s": rows * steps / seconds}
-
-
-def sweep_seeds(task: Task, options: "Options", peak: float) -> Iterator[dict[str, float]]:
-    """One line of measurements for each number of seeds."""
-    config = MOPOConfig(rollout_batch=options.rollout_batch, rollout_every=options.updates)
-    for seeds in batch_sizes(options):
-        setup = set_up(task, seeds, options.rows)
-        mopo_line = measure_mopo(setup, config, options.updates, options.repeats)
-        yield {
-            "seeds": seeds,
-            **mopo_line,
-            "bound_updates_per_s": peak / mopo_line["loop_flop_per_update"],
-            **measure_ensemble(setup, config.dynamics, options.repeats),
-            **measure_evaluation(setup, config, options.evaluation_steps, options.repeats),
-            "peak_memory_gib": peak_memory(),
-        }
+Part = Literal["rates", "systems", "fits", "periods", "kernels"]
 
 
 @dataclass(frozen=True)
 class Options:
     """What to measure."""
 
+    parts: tuple[Part, ...] = ("rates",)
     task: str = "hopper-medium"
+    systems: tuple[str, ...] = ()
+    """NAME or NAME:PRESET, or "all", for the parts but rates; absent, all for `systems` and MOPO for the others."""
     seeds: tuple[int, ...] = ()
     """Sizes of the batch of seeds; 1 4 16 32 when absent, on a CPU 1 4."""
     updates: int = 1000
-    """Gradient steps between rollouts, and of one timed call."""
+    """Gradient steps between rollouts, of one timed call of `rates`, and of a period."""
     rollout_batch: int = 50_000
     """Imagined branches of one refresh, five steps each."""
     rows: int = 100_000
     """Rows of synthetic data."""
     evaluation_steps: int = 100
+    episodes: int = 10
+    """Of an evaluation in a period, for each seed."""
     repeats: int = 3
     precision: Precision = "default"
+    gpu: str = "h200"
+    """The card that `kernels` compiles for: h200, h100 or a100."""
     relative: tuple[str, ...] = ()
     """Instead, the cost of one gradient step of these algorithms (NAME or NAME:PRESET; "all") in units of SAC's."""
     json: bool = False
     """Print JSON in place of tables."""
+    out: Path | None = None
+    """Write the same JSON to a file."""
+    roofline: Path | None = None
+    """Draw what was measured under the device's ceilings (.png, .pdf, .svg)."""
+    compare: tuple[Path, ...] = ()
+    """A file of --out to compare with, or two that are compared with each other."""
 
 
-def batch_sizes(options: Options) -> tuple[int, ...]:
-    """The numbers of seeds to measure: a CPU is full with few."""
-    return options.seeds or ((1, 4) if jax.devices()[0].platform == "cpu" else (1, 4, 16, 32))
+def main(options: Options) -> None:
+    """Measures, writes, prints and compares."""
+    if len(options.compare) > 2:
+        raise UserError(f"--compare takes one file or two, not {len(options.compare)}")
+    if len(options.compare) == 2:
+        print(show(*map(read_report, options.compare)))
+        return
+    old = [read_report(path) for path in options.compare]
+    jax.config.update("jax_enable_compilation_cache", False)  # compilation is measured
+    if "kernels" in options.parts:
+        prepare_kernels(options)
+    with matmul_precision(options.precision):
+        about = describe(options)
+        if not options.json:
+            print("\n".join(f"{name}: {value}" for name, value in about.items()), flush=True)
+        report = {"about": about, "lines": list(keep(options.out, about, measured(options, about)))}
+    hand_out(options, report)
+    for before in old:
+        print(show(before, report))
 
 
-def describe(options: Options, peak: float) -> dict[str, Any]:
+def prepare_kernels(options: Options) -> None:
+    """Refuses what would be measured elsewhere than `about` says, and finds the compiler."""
+    if options.parts != ("kernels",) or options.relative:
+        raise UserError("kernels are those of a GPU that is described, and nothing is measured: ask for them alone")
+    gpu.get_gpu(options.gpu)
+    gpu.prepare()
+
+
+def describe(options: Options) -> dict[str, Any]:
     """What the numbers were measured on."""
-    device = jax.devices()[0]
     return {
-        "device": f"{device.device_kind} ({device.platform})",
-        "cores": available_cores(),
+        **(described_ceilings(options) if "kernels" in options.parts else measured_ceilings()),
         "precision": options.precision,
         "task": options.task,
+        "rows": options.rows,
         "rollouts": f"{options.rollout_batch} x 5 every {options.updates} updates",
-        "matrix_product_gflops": peak / 1e9,
         "versions": versions(),
     }
 
 
-def main(options: Options) -> None:
-    """Measures and prints."""
-    jax.config.update("jax_enable_compilation_cache", False)  # compilation is measured
-    with jax.default_matmul_precision(None if options.precision == "default" else options.precision):
-        about = describe(options, peak := peak_flops())
-        if not options.json:
-            print("\n".join(f"{name}: {value}" for name, value in about.items()), flush=True)
-        report = report_relative if options.relative else report_rates
-        measurements = report(options, get_task(options.task), peak)
-    if options.json:
-        print(json.dumps({"about": about, "measurements": measurements}, indent=2))
+def measured_ceilings() -> dict[str, Any]:
+    """This device and the fastest it was seen to multiply and to copy."""
+    device = jax.devices()[0]
+    return {
+        "device": f"{device.device_kind} ({device.platform})",
+        "cores": available_cores(),
+        "matrix_product_gflops": peak_flops() / 1e9,
+        "bandwidth_gb_per_s": peak_bandwidth() / 1e9,
+    }
 
 
-def report_rates(options: Options, task: Task, peak: float) -> list[dict[str, Any]]:
-    """One column for each number of seeds: the names are long and the sets few."""
-    lines = list(sweep_seeds(task, options, peak))
-    if not options.json:
-        table = [[name, *(shown(line[name]) for line in lines)] for name in lines[0]]
-        print("\n" + tabulate(table, disable_numparse=True))
-    return lines
+def described_ceilings(options: Options) -> dict[str, Any]:
+    """A card's name and what its makers say of it."""
+    card = gpu.get_gpu(options.gpu)
+    return {
+        "device": f"{card.title} (described; times are predicted)",
+        "matrix_product_gflops": card.products / 1e9,
+        "bandwidth_gb_per_s": card.bandwidth / 1e9,
+    }
 
 
-def report_relative(options: Options, task: Task, peak: float) -> list[dict[str, Any]]:
-    """One table for each number of seeds."""
-    names = list(definitions()) if options.relative == ("all",) else options.relative
-    measured = []
+def measured(options: Options, about: Mapping[str, Any]) -> Iterator[Line]:
+    """The lines of all parts."""
+    task = get_task(options.task)
     for seeds in batch_sizes(options):
-        lines = []
-        for line in measure_relative(task, names, seeds, options.rows, options.repeats):
-            lines.append(line)
-            # Long measurements: what is known so far should be seen, and survives a kill.
-            print(", ".join(f"{name} {shown(value)}" for name, value in line.items()), file=sys.stderr, flush=True)
-        if not options.json:
-            table = [{name: shown(value) for name, value in line.items()} for line in lines]
-            print(f"\n{seeds} seeds\n" + tabulate(table, headers=COLUMNS, disable_numparse=True), flush=True)
-        measured.append({"seeds": seeds, "algorithms": lines})
-    if not options.json:
-        print(f"\n{LEGEND}")
-    return measured
+        yield from relative_lines(options, task, seeds) if options.relative else lines(options, task, seeds, about)
 
 
-def shown(value: object) -> str:
-    """Four digits of a number, nothing for None, other things as they are."""
-    return f"{value:,.4g}" if isinstance(value, float) else str("" if value is None else value)
+def batch_sizes(options: Options) -> tuple[int, ...]:
+    """The numbers of seeds to measure: a CPU is full with few."""
+    small = jax.devices()[0].platform == "cpu" and "kernels" not in options.parts
+    return options.seeds or ((1, 4) if small else (1, 4, 16, 32))
+
+
+def relative_lines(options: Options, task: Task, seeds: int) -> Iterator[Line]:
+    """Costs in units of SAC's step."""
+    names = system_names() if options.relative == ("all",) else options.relative
+    for line in measure_relative(task, names, seeds, options.rows, options.repeats):
+        yield {"of": "relative", "seeds": seeds, **line}
+
+
+def lines(options: Options, task: Task, seeds: int, about: Mapping[str, Any]) -> Iterator[Line]:
+    """The lines of all parts for one number of seeds."""
+    described = "kernels" in options.parts
+    setup = set_up(task, 1 if described else seeds, 1000 if described else options.rows)
+    for part in options.parts:
+        yield from PARTS[part](options, setup, seeds, about)
+
+
+def chosen(options: Options, default: list[str]) -> list[str]:
+    """The systems that were asked for."""
+    return system_names() if options.systems == ("all",) else list(options.systems) or default
+
+
+def rates(options: Options, setup: Setup, seeds: int, about: Mapping[str, Any]) -> Iterator[Line]:
+    """MOPO by its parts."""
+    config = MOPOConfig(rollout_batch=options.rollout_batch, rollout_every=options.updates)
+    peak = 1e9 * about["matrix_product_gflops"]
+    yield measure_rates(setup, config, options.updates, options.evaluation_steps, options.repeats, peak)
+
+
+def all_systems(options: Options, setup: Setup, seeds: int, about: Mapping[str, Any]) -> Iterator[Line]:
+    """Gradient steps of every system."""
+    return measure_systems(setup, chosen(options, system_names()), options.repeats)
+
+
+def fits(options: Options, setup: Setup, seeds: int, about: Mapping[str, Any]) -> Iterator[Line]:
+    """Epochs of what is fitted first."""
+    return measure_fits(setup, chosen(options, ["mopo"]), options.repeats)
+
+
+def periods(options: Options, setup: Setup, seeds: int, about: Mapping[str, Any]) -> Iterator[Line]:
+    """Periods by part, and evaluation after or beside training."""
+    settings = {"rollout_batch": options.rollout_batch}
+    names = chosen(options, ["mopo"])
+    return measure_periods(setup, names, options.updates, options.episodes, options.repeats, settings)
+
+
+def kernels(options: Options, setup: Setup, seeds: int, about: Mapping[str, Any]) -> Iterator[Line]:
+    """Inner loops as a described GPU would run them."""
+    return measure_kernels(setup, gpu.get_gpu(options.gpu), chosen(options, ["mopo"]), seeds, options.rows)
+
+
+LEGENDS = {
+    "relative": LEGEND,
+    "systems": "ms, gflop, gb: one gradient step of one seed; gb is what XLA's loops read and write, caches ignored",
+    "fits": "ms, gflop, gb: one unit of one seed; units_per_s: of all seeds; compiled_programs: more than 1 is a waste",
+    "kernels": "kernels, mb, us: one step, update or refresh of all seeds; gflop, gb, ms: of one seed",
+    "periods": "one_after_the_other: train, then evaluate; side_by_side: evaluate the last period's policy meanwhile",
+}
+
+PARTS: dict[str, Callable[[Options, Setup, int, Mapping[str, Any]], Iterator[Line]]] = {
+    "rates": rates,
+    "systems": all_systems,
+    "fits": fits,
+    "periods": periods,
+    "kernels": kernels,
+}
+
+
+def hand_out(options: Options, report: dict[str, Any]) -> None:
+    """Prints the tables or the JSON, and draws what was asked for."""
+    print(json.dumps(report, indent=2) if options.json else tables(report["lines"]))
+    if options.roofline:
+        draw_roofline(report["about"], report["lines"], options.roofline)
+
+
+def tables(measurements: list[Line]) -> str:
+    """A table for each part, of relative costs one for each number of seeds; below them what their columns say."""
+    groups: dict[str, list[Line]] = {}
+    for line in measurements:
+        name = f"{line['seeds']} seeds" if line["of"] == "relative" else line["of"]
+        groups.setdefault(name, []).append(line)
+    legends = [LEGENDS[part] for part in dict.fromkeys(line["of"] for line in measurements) if part in LEGENDS]
+    return "\n".join([*(f"\n{name}\n{table(name, group)}" for name, group in groups.items()), "", *legends])
+
+
+def table(name: str, group: list[Line]) -> str:
+    """One part's lines."""
+    cells = [{key: shown(value) for key, value in line.items() if key != "of"} for line in group]
+    if name == "rates":
+        return tabulate([[key, *(line[key] for line in cells)] for key in cells[0]], disable_numparse=True)
+    if group[0]["of"] == "relative":
+        cells = [{key: value for key, value in line.items() if key in COLUMNS} for line in cells]
+        return tabulate(cells, headers=COLUMNS, disable_numparse=True)
+    return tabulate(cells, headers="keys", disable_numparse=True)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    command(main, tyro.cli(Options, description=__doc__))

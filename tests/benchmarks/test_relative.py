@@ -7,8 +7,8 @@ import pytest
 import relative
 import throughput
 from flops import BY_HAND
-from measure import Setup, set_up
-from relative import COLUMNS, Line, call_steps, compile_job, make_case, measure_relative
+from measure import Line, Setup, set_up
+from relative import COLUMNS, call_steps, compile_job, make_case, measure_relative
 from throughput import Options, main
 
 from offline_mbrl.algorithms.registry import definitions
@@ -66,20 +66,24 @@ def fake_lines(task: Task, names: Sequence[str], seeds: int, rows: int, repeats:
     yield from ({**dict.fromkeys(COLUMNS), "algorithm": name, "cost": 2.0 * seeds} for name in names)
 
 
-def test_one_table_for_each_number_of_seeds(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "measure_relative", fake_lines)
+    monkeypatch.setattr(throughput, "measured_ceilings", lambda: {"device": "none"})
+
+
+@pytest.mark.usefixtures("fake")
+def test_one_table_for_each_number_of_seeds(capsys: pytest.CaptureFixture[str]) -> None:
     main(Options(relative=("bc", "edac:sac-n"), seeds=(1, 4)))
     one, four = capsys.readouterr().out.split("1 seeds")[1].split("4 seeds")
     assert one.split()[-4:] == ["bc", "2", "edac:sac-n", "2"]
     assert [line.split() for line in four.splitlines()[3:5]] == [["bc", "8"], ["edac:sac-n", "8"]]
 
 
-def test_json_holds_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(throughput, "measure_relative", fake_lines)
+@pytest.mark.usefixtures("fake")
+def test_json_holds_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     main(Options(relative=("all",), seeds=(4,), json=True))
-    (table,) = json.loads(capsys.readouterr().out)["measurements"]
-    assert table["seeds"] == 4
-    assert [line["algorithm"] for line in table["algorithms"]] == list(definitions())
-    assert table["algorithms"][0]["cost"] == 8.0
+    lines = json.loads(capsys.readouterr().out)["lines"]
+    assert {line["seeds"] for line in lines} == {4}
+    assert [line["algorithm"] for line in lines] == list(definitions())
+    assert lines[0]["cost"] == 8.0
