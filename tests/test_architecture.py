@@ -27,6 +27,7 @@ ORDER = (
     "dynamics",
     "algorithms",
     "training",
+    "robustness",
     "behavior",
     "results",
     "launch",

@@ -10,6 +10,8 @@ The contract, in optax's manner (`optax.adam(lr)` -> `GradientTransformation`), 
     deploy(state) -> state                           before an evaluation: what acting looks up; None if nothing
     variants                                         other ways of acting on the same state, each scored under its name
     conclude(state) -> state                         when a run is done: what acting and judging do not read, dropped
+    value(state, obs, action) -> scalar              the critics' judgment, their minimum; None where there are none
+    law(state, obs) -> (mean, log std)               of the policy's Gaussian before its squash; None if deterministic
 
 Every function is pure, has fixed shapes, and works under `vmap` over keys and states with the data unbatched. None
 branches on a step counter that a seed holds: under `vmap` a `lax.cond` on it becomes a `select` that runs both sides,
@@ -55,6 +57,8 @@ class Algorithm:
     deploy: Callable[[State], State] | None = None
     variants: Mapping[str, Act] = field(default_factory=dict)
     conclude: Callable[[State], State] | None = None
+    value: Callable[[State, Array, Array], Array] | None = None
+    law: Callable[[State, Array], tuple[Array, Array]] | None = None
 
 
 def nothing(problem: Problem, config: Any, steps: int) -> Mapping[str, Pretraining]:

@@ -16,6 +16,7 @@ from offline_mbrl.cli.data import app as data_app
 from offline_mbrl.cli.ranges import SEEDS, SIDE_BY_SIDE, in_range
 from offline_mbrl.cli.report import register as register_reports
 from offline_mbrl.cli.results import register
+from offline_mbrl.cli.robustness import register as register_robustness
 from offline_mbrl.errors import UserError
 from offline_mbrl.failures import guarded
 from offline_mbrl.precision import Precision
@@ -233,6 +234,7 @@ def evaluate(
 
 register(app)
 register_reports(app)
+register_robustness(app)
 
 
 @app.command

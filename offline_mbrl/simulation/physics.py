@@ -37,10 +37,14 @@ def load_model(robot: Robot, physics: Physics = DEFAULT_PHYSICS) -> mujoco.MjMod
     """The robot's compiled model, from the XML file that Gymnasium ships."""
     if robot.name not in ASSETS:
         raise UserError(f"the simulator has no robot '{robot.name}'; judge it in an environment of your own")
-    path = str(asset_path(robot))
+    return model_spec(robot, physics, asset_path(robot).read_text()).compile()
+
+
+def model_spec(robot: Robot, physics: Physics, xml: str) -> mujoco.MjSpec:
+    """What a robot's XML text says under `physics`, before it is compiled."""
     if physics == "gymnasium-v4":
-        return mujoco.MjModel.from_xml_path(path)
-    return d4rl_spec(path, TOTAL_MASS.get(robot.name)).compile()
+        return mujoco.MjSpec.from_string(xml)
+    return d4rl_spec(xml, TOTAL_MASS.get(robot.name))
 
 
 def asset_path(robot: Robot) -> Path:
@@ -48,14 +52,14 @@ def asset_path(robot: Robot) -> Path:
     return Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / ASSETS[robot.name]
 
 
-def d4rl_spec(path: str, total_mass: float | None = None) -> mujoco.MjSpec:
-    """The model at `path` with explicit inertials of the old kind, all scaled so that the robot weighs `total_mass`.
+def d4rl_spec(xml: str, total_mass: float | None = None) -> mujoco.MjSpec:
+    """An XML text's model with explicit inertials of the old kind, all scaled so that the robot weighs `total_mass`.
 
     From MuJoCo 3.5 a contact's margin is the sum of both geoms' margins, before it was the larger one: a floor without
     margin gives the old value on every version.
     """
-    spec = mujoco.MjSpec.from_file(path)
-    inertials = body_inertials(mujoco.MjModel.from_xml_path(path))
+    spec = mujoco.MjSpec.from_string(xml)
+    inertials = body_inertials(mujoco.MjModel.from_xml_string(xml))
     scale = total_mass / sum(body.mass for body in inertials.values()) if total_mass else 1.0
     for name, inertial in inertials.items():
         set_inertial(spec.body(name), inertial, scale)

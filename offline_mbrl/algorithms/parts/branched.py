@@ -165,6 +165,16 @@ def act(agent: SAC, state: BranchedState, obs: Array, key: Key, deterministic: b
     return sac.act(agent, state.learner.actor.params, obs, key, deterministic)
 
 
+def value(agent: SAC, state: BranchedState, obs: Array, action: Array) -> Array:
+    """min_k Q_k(s, a)."""
+    return sac.q_values(agent, state.learner.critic.params, obs, action).min(axis=0)
+
+
+def law(agent: SAC, state: BranchedState, obs: Array) -> tuple[Array, Array]:
+    """The actor's Gaussian."""
+    return sac.policy_parameters(agent, state.learner.actor.params, obs)
+
+
 def build(problem: Problem, config: BranchedConfig, steps: int, target: Target = soft_target) -> Algorithm:
     """SAC on data rows and unpenalized imagined rows, toward SAC's Bellman target or one of the system's own.
 
@@ -179,6 +189,8 @@ def build(problem: Problem, config: BranchedConfig, steps: int, target: Target =
         refresh=partial(refresh, config, agent),
         refresh_every=config.rollout_every,
         conclude=conclude,
+        value=partial(value, agent),
+        law=partial(law, agent),
     )
 
 

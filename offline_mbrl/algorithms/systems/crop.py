@@ -199,6 +199,8 @@ def build(problem: Problem, config: CROPConfig, steps: int) -> Algorithm:
         refresh=partial(refresh, config, agent),
         refresh_every=config.rollout_every,
         conclude=branched.conclude,
+        value=partial(branched.value, agent),
+        law=partial(branched.law, agent),
     )
 
 

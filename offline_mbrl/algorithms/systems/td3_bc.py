@@ -185,11 +185,16 @@ def act(td3: TD3BC, state: TD3BCState, obs: Array, key: Key, deterministic: bool
     return policy_action(td3, state.actor.params, state.observations.apply(obs))
 
 
+def value(td3: TD3BC, state: TD3BCState, obs: Array, action: Array) -> Array:
+    """min_k Q_k(s, a) of an observation as the task gives it."""
+    return q_values(td3, state.critic.params, state.observations.apply(obs), action).min(axis=0)
+
+
 def build(problem: Problem, config: TD3BCConfig, steps: int) -> Algorithm:
     """TD3+BC; its length does not depend on `steps`."""
     td3 = make(problem, config)
     functions = partial(init, td3), partial(sample, td3), partial(update, td3), partial(act, td3)
-    return Algorithm(*functions, steps_per_update=config.actor_every)
+    return Algorithm(*functions, steps_per_update=config.actor_every, value=partial(value, td3))
 
 
 DEFINITION = Definition(
