@@ -37,7 +37,7 @@ def times(tree: ElementTree.Element, attribute: str, factor: float) -> None:
 def test_multipliers_of_one_are_the_identity(name: str, physics: Physics) -> None:
     robot = get_robot(name)
     for scope in ("whole", "released"):
-        changed = changed_model(robot, physics, UNCHANGED, scope)  # type: ignore[arg-type]
+        changed = changed_model(robot, physics, UNCHANGED, scope)
         assert model_bytes(changed) == model_bytes(load_model(robot, physics))
 
 
@@ -78,7 +78,7 @@ def test_only_the_half_cheetah_has_gravity_in_its_file(name: str, responds: bool
 
 def test_the_released_grid_of_the_half_cheetah_is_the_whole_one() -> None:
     robot, change = get_robot("halfcheetah"), Change(friction=0.6, gravity=4.0)
-    whole, released = (changed_model(robot, "d4rl-v2", change, scope) for scope in ("whole", "released"))  # type: ignore[arg-type]
+    whole, released = (changed_model(robot, "d4rl-v2", change, scope) for scope in ("whole", "released"))
     assert model_bytes(whole) == model_bytes(released)
 
 

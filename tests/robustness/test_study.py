@@ -1,6 +1,7 @@
 """Runs measured from their folders: nothing changed is their own evaluation, and what is done is not done again."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,13 @@ def bc(tmp_path_factory: pytest.TempPathFactory, paths: Paths) -> Path:
 
 
 def _measured_run(algorithm: str, overrides: dict[str, object], factory: pytest.TempPathFactory, paths: Paths) -> Path:
-    settings = {"source": "synthetic", "size": 300, "evaluate_every": 10, "episodes": 2, "seeds": (0, 1)}
+    settings: dict[str, Any] = {
+        "source": "synthetic",
+        "size": 300,
+        "evaluate_every": 10,
+        "episodes": 2,
+        "seeds": (0, 1),
+    }
     run = factory.mktemp("runs") / algorithm
     run_job(make_job(algorithm, "hopper-medium", steps=20, overrides=overrides, **settings), run, paths)
     study(run, SMALL, (), paths)

@@ -1,20 +1,23 @@
 """Heat maps of the grid and curves over epsilon and over each multiplier, all systems side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
 from offline_mbrl.results.figure_style import SCREEN, Looks, add_legend, looks, tidy
 from offline_mbrl.results.groups import column_labels, row_label
 from offline_mbrl.results.robustness.gather import RELEASED, Measured
-from offline_mbrl.results.robustness.summary import curve, heat
+from offline_mbrl.results.robustness.summary import Floats, curve, heat
 from offline_mbrl.results.robustness.tables import columns_of
 from offline_mbrl.robustness.attacks import ATTACKS
 from offline_mbrl.robustness.protocol import ALONE, GRID
 
 CURVES = (*ATTACKS, *ALONE)
+
+Heat = tuple[list[float], list[float], Floats]
 
 WIDE, HIGH = 2.7, 2.3
 """Inches of a panel."""
@@ -41,7 +44,7 @@ def draw_grids(measured: Sequence[Measured], kind: str) -> Figure | None:
     labels = column_labels(columns)
     for place, column in enumerate(columns):
         own = {one.row: heat(one.of(kind)) for one in shown if one.column == column}
-        ends = _ends(own)
+        ends = _ends(own.values())
         for panel, row in zip(panels[place], rows, strict=True):
             if row not in own:
                 panel.set_visible(False)
@@ -70,12 +73,12 @@ def draw_curves(measured: Sequence[Measured]) -> Figure | None:
     return figure
 
 
-def _ends(own: Mapping[object, tuple[list[float], list[float], np.ndarray]]) -> tuple[float, float]:
-    cells = np.concatenate([heated.ravel() for _, _, heated in own.values()])
+def _ends(maps: Iterable[Heat]) -> tuple[float, float]:
+    cells = np.concatenate([heated.ravel() for _, _, heated in maps])
     return float(np.nanmin(cells)), float(np.nanmax(cells))
 
 
-def _draw_heat(panel: Axes, heated: tuple[list[float], list[float], np.ndarray], ends: tuple[float, float]) -> object:
+def _draw_heat(panel: Axes, heated: Heat, ends: tuple[float, float]) -> QuadMesh:
     frictions, gravities, scores = heated
     image = panel.pcolormesh(gravities, frictions, scores, shading="nearest", vmin=ends[0], vmax=ends[1])
     panel.plot(1, 1, "+", color="white")  # the run's own physics

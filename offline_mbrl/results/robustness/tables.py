@@ -83,14 +83,15 @@ def _text(scores: Floats | None, best: float, style: Style) -> str:
 def _caption(family: str, measured: Sequence[Measured]) -> str:
     seeds = sorted({len(scores) for one in measured for scores in one.points.values()})
     episodes = sorted({count for one in measured for count in one.episodes})
-    missing = any(not NEED_CRITICS & {point.kind for point in one.points} for one in measured)
     sentences = [
         "Normalized score, mean ± sample standard deviation over seeds.",
         f"clean: nothing is changed. {SAYS[family]}",
         f"{_or(seeds)} seeds, {_or(episodes)} episodes of the deterministic policy at each point. Bold: the highest.",
     ]
-    if family == "attacks" and missing:
-        sentences.append(f"–: the system has no critics, which {' and '.join(sorted(NEED_CRITICS))} ask.")
+    if family == "attacks":
+        sentences.append(
+            f"–: not measured; {' and '.join(sorted(NEED_CRITICS))} ask critics, which not all systems have."
+        )
     return " ".join(sentences)
 
 
