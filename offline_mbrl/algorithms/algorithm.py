@@ -12,6 +12,8 @@ The contract, in optax's manner (`optax.adam(lr)` -> `GradientTransformation`), 
     conclude(state) -> state                         when a run is done: what acting and judging do not read, dropped
     value(state, obs, action) -> scalar              the critics' judgment, their minimum; None where there are none
     law(state, obs) -> (mean, log std)               of the policy's Gaussian before its squash; None if deterministic
+    samples_ahead                                    `sample` reads nothing that `update` changes, so that the batches
+                                                     of many updates may be gathered before the first of them
 
 Every function is pure, has fixed shapes, and works under `vmap` over keys and states with the data unbatched. None
 branches on a step counter that a seed holds: under `vmap` a `lax.cond` on it becomes a `select` that runs both sides,
@@ -59,6 +61,7 @@ class Algorithm:
     conclude: Callable[[State], State] | None = None
     value: Callable[[State, Array, Array], Array] | None = None
     law: Callable[[State, Array], tuple[Array, Array]] | None = None
+    samples_ahead: bool = False
 
 
 def nothing(problem: Problem, config: Any, steps: int) -> Mapping[str, Pretraining]:

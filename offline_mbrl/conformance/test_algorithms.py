@@ -77,6 +77,7 @@ def test_a_concluded_state_acts_as_before(case: Case, together: Trained) -> None
     for act in (case.program.act, *case.program.variants.values()):
         before, after = act(case.program.deploy(together.state), obs), act(case.program.deploy(concluded), obs)
         np.testing.assert_array_equal(before, after)
+        np.testing.assert_array_equal(before, act(case.program.conclude(case.program.deploy(together.state)), obs))
 
 
 def test_compiles_once_for_all_periods(case: Case, together: Trained) -> None:
@@ -84,6 +85,11 @@ def test_compiles_once_for_all_periods(case: Case, together: Trained) -> None:
     before = case.programs()
     case.advance(case.start(*SEEDS), SEEDS, 77)
     assert case.programs() == before
+
+
+def test_what_is_sampled_ahead_is_not_changed_by_updates(case: Case, traces: Traces) -> None:
+    """Where batches are gathered before the updates, `update` hands on what `sample` reads as it found it."""
+    assert not case.algorithm.samples_ahead or traces.sampled <= traces.kept
 
 
 def test_states_are_donated_whole(case: Case) -> None:

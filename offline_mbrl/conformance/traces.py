@@ -20,6 +20,8 @@ class Traces(NamedTuple):
     metrics: dict[str, dict[str, Shapes]]  # likewise
     actions: dict[str, Shapes]  # for each way of acting, deterministic and sampled
     programs: dict[str, str]
+    sampled: set[str]  # paths of the state's leaves that `sample` reads
+    kept: set[str]  # paths of those that `update` hands on as it found them
 
 
 def trace(case: Case) -> Traces:
@@ -34,6 +36,12 @@ def trace(case: Case) -> Traces:
     def refresh(state: Any) -> Any:
         return algorithm.refresh(state, DATA, key) if algorithm.refresh else (state, {})
 
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(state)]
+    sampling = jax.make_jaxpr(lambda state: algorithm.sample(state, DATA, key))(state).jaxpr
+    batch = jax.eval_shape(lambda state: algorithm.sample(state, DATA, key), state)
+    updating = jax.make_jaxpr(lambda state, batch: algorithm.update(state, batch, key)[0])(state, batch).jaxpr
+    read = {id(variable) for equation in sampling.eqns for variable in equation.invars}
+    read |= {id(variable) for variable in sampling.outvars}
     loop = {"update": jax.make_jaxpr(step, return_shape=True)(state)}
     loop["refresh"] = jax.make_jaxpr(refresh, return_shape=True)(state)
     deployed = {"deploy": jax.eval_shape(algorithm.deploy, state)} if algorithm.deploy else {}
@@ -49,4 +57,10 @@ def trace(case: Case) -> Traces:
             for flag in (True, False)
         },
         programs={name: str(program) for name, (program, _) in loop.items()},
+        sampled={path for path, variable in zip(paths, sampling.invars, strict=True) if id(variable) in read},
+        kept={
+            path
+            for path, before, after in zip(paths, updating.invars, updating.outvars, strict=False)
+            if before is after
+        },
     )

@@ -27,8 +27,30 @@ def init_layers(members: int, sizes: tuple[int, ...], key: Key) -> tuple[Layer, 
     )
 
 
+@jax.custom_vjp
+def product(x: Array, weight: Array) -> Array:
+    """x W: [..., B, i] and [..., i, o] -> [..., B, o], with equal leading axes: those of members, if any.
+
+    Its derivative gives dW as x^T g, in the layout of W. JAX's own rule gives (g^T x)^T, for which XLA copies weights
+    and moments into another layout at every step.
+    """
+    return x @ weight
+
+
+def _forward(x: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
+    return product(x, weight), (x, weight)
+
+
+def _backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
+    x, weight = saved
+    return jnp.einsum("...bo,...io->...bi", grad, weight), jnp.einsum("...bi,...bo->...io", x, grad)
+
+
+product.defvjp(_forward, _backward)
+
+
 def apply_layers(layers: tuple[Layer, ...], x: Array) -> Array:
     """Raw outputs [N, B, o] of inputs [N, B, i], one batch for each member."""
     for layer in layers[:-1]:
-        x = jax.nn.silu(jnp.einsum("nbi,nio->nbo", x, layer.weight) + layer.bias[:, None])
-    return jnp.einsum("nbi,nio->nbo", x, layers[-1].weight) + layers[-1].bias[:, None]
+        x = jax.nn.silu(product(x, layer.weight) + layer.bias[:, None])
+    return product(x, layers[-1].weight) + layers[-1].bias[:, None]

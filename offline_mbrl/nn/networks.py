@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from offline_mbrl.nn.layers import product
 from offline_mbrl.types import Array, Key
 
 Params = Any
@@ -41,6 +42,11 @@ def orthogonal(scale: float, iterations: int = 60) -> nn.initializers.Initialize
     return draw
 
 
+def dense_product(x: Array, weight: Array, *_: Any, **__: Any) -> Array:
+    """`layers.product` as flax asks for it: rows [..., i] in one batch."""
+    return product(x.reshape(-1, x.shape[-1]), weight).reshape(*x.shape[:-1], -1)
+
+
 class MLP(nn.Module):
     """Fully connected layers with one activation between them; Glorot-uniform weights by default, zero biases."""
 
@@ -52,8 +58,11 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for width in self.hidden:
-            x = self.activation(nn.Dense(width, kernel_init=self.kernel_init)(x))
-        return nn.Dense(self.outputs, kernel_init=self.kernel_init)(x)
+            x = self.activation(self.dense(width)(x))
+        return self.dense(self.outputs)(x)
+
+    def dense(self, width: int) -> nn.Dense:
+        return nn.Dense(width, kernel_init=self.kernel_init, dot_general=dense_product)
 
 
 class GaussianActor(nn.Module):

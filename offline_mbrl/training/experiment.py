@@ -196,7 +196,9 @@ def train(
     for period in periods(program, run.state, rows, lane_keys(chosen, "train"), 0, system.steps):
         _note(run, period)
         if judge is not None:
-            lanes = score_lanes(program, run.state, judge, system.task.robot, chosen, period.step, episodes)
+            lanes = score_lanes(
+                program, program.deploy(run.state), judge, system.task.robot, chosen, period.step, episodes
+            )
             run.scores += [record for lane in lanes for record in lane]
         if report:
             report(run)

@@ -6,11 +6,12 @@ A lane is a seed with its own values of the numeric settings that differ between
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from offline_mbrl.algorithms.algorithm import Act, Algorithm, Pretrained, State
 from offline_mbrl.errors import UserError
@@ -19,6 +20,9 @@ from offline_mbrl.types import Array, Data, Key, Metrics
 
 Numbers = Mapping[str, Array]
 """Numeric settings by name, [lanes] each; empty where all lanes have the same."""
+
+LONGEST_STRETCH = 100
+"""Most updates whose batches are gathered together: more would only take memory."""
 
 BatchedAct = Callable[[State, Array], Array]
 """(states [lanes], observations [lanes, E, d]) -> actions [lanes, E, m]."""
@@ -90,13 +94,15 @@ def compile_lanes(build: Callable[[Numbers], Algorithm], numbers: Numbers, perio
     init_all = jax.jit(jax.vmap(init, in_axes=(0, 0, None, 0)))
     advance_all = jax.jit(jax.vmap(advance, in_axes=(0, 0, None, 0, None)), donate_argnums=0)
     deploy_all = jax.jit(jax.vmap(deploy))
+    # Acting may be asked of another device than trains: numbers on the host go with the state.
+    on_host = {name: np.asarray(values) for name, values in numbers.items()}
     return Program(
         init=lambda keys, data, pretrained: init_all(numbers, keys, data, pretrained),
         advance=lambda state, data, keys, step: advance_all(state, numbers, data, keys, step),
         deploy=(lambda state: deploy_all(state, numbers)) if first.deploy else _same,
         conclude=jax.jit(jax.vmap(first.conclude)) if first.conclude else _same,
-        act=_batch(lambda numbers: build(numbers).act, numbers),
-        variants={name: _batch(partial(_variant, build, name), numbers) for name in first.variants},
+        act=_batch(lambda numbers: build(numbers).act, on_host),
+        variants={name: _batch(partial(_variant, build, name), on_host) for name in first.variants},
         period=period,
         programs=lambda: int(getattr(advance_all, "_cache_size")()),  # noqa: B009, the attribute is private to jax
     )
@@ -133,6 +139,8 @@ def advance_seed(
 
     Step t draws from `fold_in(key, t)` alone, so a resumed run repeats the draws of one that never stopped.
     """
+    updates = block // algorithm.steps_per_update
+    stretch = largest_divisor(updates, LONGEST_STRETCH) if algorithm.samples_ahead else 1
 
     def run_block(state: State, start: Array) -> tuple[State, Metrics]:
         metrics: Metrics = {}
@@ -142,15 +150,47 @@ def advance_seed(
         steps = start + jnp.arange(0, block, algorithm.steps_per_update)
         steps = jax.vmap(partial(jax.random.fold_in, stream(key, "step")))(steps)
         keys = jax.vmap(lambda k: (stream(k, "sample"), stream(k, "update")))(steps)
-        state, updates = jax.lax.scan(run_step, state, keys)
-        return state, metrics | jax.tree.map(jnp.mean, updates)
+        keys = jax.tree.map(lambda leaf: leaf.reshape(updates // stretch, stretch), keys)
+        state, taken = jax.lax.scan(run_stretch, state, keys)
+        return state, metrics | named_means(taken)
 
-    def run_step(state: State, keys: tuple[Key, Key]) -> tuple[State, Metrics]:
-        sample_key, update_key = keys
-        return algorithm.update(state, algorithm.sample(state, data, sample_key), update_key)
+    def run_stretch(state: State, keys: tuple[Key, Key]) -> tuple[State, Named]:
+        # The rows of a stretch are gathered together: one by one, gathering costs kernels in the inner loop too.
+        sample_keys, update_keys = keys
+        batches = jax.vmap(partial(algorithm.sample, state, data))(sample_keys)
+        return jax.lax.scan(run_update, state, (batches, update_keys))
+
+    def run_update(state: State, drawn: tuple[Any, Key]) -> tuple[State, Named]:
+        batch, update_key = drawn
+        state, metrics = algorithm.update(state, batch, update_key)
+        return state, named(metrics)
 
     state, metrics = jax.lax.scan(run_block, state, step + block * jnp.arange(period // block))
     return state, jax.tree.map(jnp.mean, metrics)
+
+
+class Named(struct.PyTreeNode):
+    """Metrics as one vector: a scan writes it by one kernel, where every scalar by itself would take one."""
+
+    values: Array  # [..., names]
+    names: tuple[str, ...] = struct.field(pytree_node=False)
+
+
+def named(metrics: Metrics) -> Named:
+    """The metrics of one update."""
+    names = tuple(sorted(metrics))
+    return Named(jnp.stack([metrics[name] for name in names]) if names else jnp.zeros(0), names)
+
+
+def named_means(taken: Named) -> Metrics:
+    """The mean of each metric over all leading axes."""
+    means = taken.values.mean(axis=tuple(range(taken.values.ndim - 1)))
+    return {name: means[number] for number, name in enumerate(taken.names)}
+
+
+def largest_divisor(number: int, most: int) -> int:
+    """The largest divisor of `number` that is at most `most`."""
+    return next(divisor for divisor in range(min(number, most), 0, -1) if number % divisor == 0)
 
 
 def _same(state: State) -> State:
@@ -161,7 +201,7 @@ def _variant(build: Callable[[Numbers], Algorithm], name: str, numbers: Numbers)
     return build(numbers).variants[name]
 
 
-def _batch(act_of: Callable[[Numbers], Act], numbers: Numbers) -> BatchedAct:
+def _batch(act_of: Callable[[Numbers], Act], numbers: Mapping[str, np.ndarray]) -> BatchedAct:
     """The deterministic policy for all lanes and episodes at once."""
 
     def one(state: State, numbers: Numbers, obs: Array) -> Array:

@@ -7,7 +7,7 @@ Each draw depends on the seed and the step alone, so on the same device it ends 
 """
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +34,7 @@ from offline_mbrl.stopping import SAVE_EVERY, at_safe_points, stop_here, stop_re
 from offline_mbrl.storage import records
 from offline_mbrl.tasks import get_task
 from offline_mbrl.training import lanes
+from offline_mbrl.training.beside import judging, worthwhile
 from offline_mbrl.training.divergence import (
     Divergence,
     all_diverged,
@@ -95,7 +96,12 @@ class Opened:
 
 
 def run_job(
-    job: Job, out: Path, paths: Paths, console: Console | None = None, save_every: float = SAVE_EVERY
+    job: Job,
+    out: Path,
+    paths: Paths,
+    console: Console | None = None,
+    save_every: float = SAVE_EVERY,
+    beside: bool | None = None,
 ) -> list[Divergence]:
     """Runs `job` in the folder `out`, or goes on with it, or returns at once where it is done.
 
@@ -106,7 +112,7 @@ def run_job(
       UserError: the folder cannot be written or belongs to another run, the data or a name is wrong, a checkpoint is
         damaged, or every seed diverged.
     """
-    (diverged,) = run_jobs([(job, out)], paths, console, save_every)
+    (diverged,) = run_jobs([(job, out)], paths, console, save_every, beside)
     if len(diverged) == len(job.seeds):
         raise all_diverged(diverged)
     return diverged
@@ -117,11 +123,12 @@ def run_jobs(
     paths: Paths,
     console: Console | None = None,
     save_every: float = SAVE_EVERY,
+    beside: bool | None = None,
 ) -> list[list[Divergence]]:
     """Runs jobs of one group (`lanes.group`), each in its folder, as the lanes of one program.
 
     Jobs that are done are left alone; jobs at different steps run one after the other. Checkpoints are `save_every`
-    seconds apart.
+    seconds apart. Policies are judged `beside` training where that is worthwhile (None), or as is said.
 
     Returns:
       For each job the seeds that diverged. A job all of whose seeds did is not marked as done.
@@ -138,7 +145,7 @@ def run_jobs(
         at_step = sorted(((_last_step(out), (job, out)) for job, out in waiting), key=itemgetter(0))
         for step, started in groupby(at_step, key=itemgetter(0)):
             opened = _open([each for _, each in started], step, paths, console)
-            diverged |= _train(opened, console, save_every)
+            diverged |= _train(opened, console, save_every, worthwhile() if beside is None else beside)
     for _, out in jobs:
         if records.job_status(out) == "finished":
             drop_checkpoints(out)
@@ -229,28 +236,46 @@ def _concatenate(trees: Sequence[Any]) -> Any:
     return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
 
 
-def _train(opened: Opened, console: Console, save_every: float) -> dict[Path, list[Divergence]]:
+def _train(opened: Opened, console: Console, save_every: float, beside: bool) -> dict[Path, list[Divergence]]:
     """The periods of training and evaluation, from the last checkpoints on; what diverged, by folder."""
     job, members = opened.job, opened.members
     diverged = {member.out: _resume_records(member, opened.step) for member in members}
     savers = {member.out: Saver(member.out, save_every) for member in members}
     simulator = Simulator(get_task(job.task).robot, len(opened.seeds) * job.episodes, job.physics)
     keys = lane_keys(opened.seeds, "train")
-    with at_safe_points(), progress(_title(opened), job.steps, opened.step, console) as tick, _closing(savers.values()):
+    waiting: list[Callable[[], None]] = []  # of the last period at most: its scores are awaited and recorded
+    with (
+        at_safe_points(),
+        progress(_title(opened), job.steps, opened.step, console) as tick,
+        _closing(savers.values()),
+        judging(partial(_score, opened, simulator), opened.program, beside, job.precision) as begin,
+    ):
         stop_here()
         for period in periods(opened.program, opened.state, opened.data, keys, opened.step, job.steps):
+            _call_all(waiting)
             for member in members:
                 diverged[member.out] += _note_divergence(member, period, diverged[member.out], savers[member.out])
             if all(len(diverged[member.out]) == len(member.job.seeds) for member in members):
                 break
-            scores = _score(opened, period, simulator)
-            noted = [_record(member, period, scores[member.lanes], diverged[member.out]) for member in members]
-            tick(period.step, f"score {np.mean([score for scores in noted for score in scores]):.1f}")
+            scores = begin(period.state, period.step)
+            waiting.append(partial(_record_all, members, period, scores, diverged, tick))
+            # Records come before the state that goes on from them.
             if period.step == job.steps:
+                _call_all(waiting)
                 _conclude(opened, period, diverged)
-            else:
+            elif not beside or _is_due(savers.values()):
+                _call_all(waiting)
                 _save_if_due(members, period, savers)
     return diverged
+
+
+def _call_all(waiting: list[Callable[[], None]]) -> None:
+    while waiting:
+        waiting.pop(0)()
+
+
+def _is_due(savers: Iterable[Saver]) -> bool:
+    return stop_requested() is not None or any(saver.due for saver in savers)
 
 
 def _save_if_due(members: Sequence[Member], period: Period, savers: Mapping[Path, Saver]) -> None:
@@ -296,11 +321,22 @@ def _resume_records(member: Member, step: int) -> list[Divergence]:
     return [entry for entry in read_divergences(member.out) if entry.step <= step]
 
 
-def _score(opened: Opened, period: Period, simulator: Simulator) -> list[list[Record]]:
+def _score(opened: Opened, simulator: Simulator, deployed: State, step: int) -> list[list[Record]]:
     job = opened.job
-    return score_lanes(
-        opened.program, period.state, simulator, simulator.robot, opened.seeds, period.step, job.episodes
-    )
+    return score_lanes(opened.program, deployed, simulator, simulator.robot, opened.seeds, step, job.episodes)
+
+
+def _record_all(
+    members: Sequence[Member],
+    period: Period,
+    scores: Callable[[], list[list[Record]]],
+    diverged: Mapping[Path, list[Divergence]],
+    tick: Callable[[int, str], None],
+) -> None:
+    """Waits for a period's scores and records it."""
+    lanes = scores()
+    noted = [_record(member, period, lanes[member.lanes], diverged[member.out]) for member in members]
+    tick(period.step, f"score {np.mean([score for row in noted for score in row]):.1f}")
 
 
 def _record(member: Member, period: Period, scores: list[list[Record]], diverged: list[Divergence]) -> list[float]:

@@ -16,20 +16,20 @@ Record = dict[str, Any]
 
 
 def score_lanes(
-    program: Program, state: State, judge: Judge, robot: Robot, seeds: Sequence[int], step: int, episodes: int
+    program: Program, deployed: State, judge: Judge, robot: Robot, seeds: Sequence[int], step: int, episodes: int
 ) -> list[list[Record]]:
     """For each lane one record for every way of acting: the episodes' returns and their mean normalized score.
 
     Args:
       program: of the lanes.
-      state: [lanes] as training left them after `step` gradient steps.
+      deployed: [lanes], as `program.deploy` gives the states after `step` gradient steps.
       judge: a simulator of lanes * episodes rows.
       robot: the scale of the score.
       seeds: of the lanes; a lane's starts depend on its seed, the step and the episode alone.
       step: enters the records and the starts.
       episodes: for each lane.
     """
-    starts, deployed = reset_seeds(seeds, step, episodes), program.deploy(state)
+    starts = reset_seeds(seeds, step, episodes)
     lanes: list[list[Record]] = [[] for _ in seeds]
     for variant, act in ways_of_acting(program):
         returns = evaluate(partial(act, deployed), judge, starts).returns

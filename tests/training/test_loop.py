@@ -1,5 +1,6 @@
 """The hot loop, driven with a stub: order of refreshes and updates, keys, means, seeds."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 from offline_mbrl.algorithms.algorithm import Algorithm, Pretrained
 from offline_mbrl.errors import UserError
+from offline_mbrl.training import loop
 from offline_mbrl.training.loop import compile_program
 from offline_mbrl.types import Array, Data, Key, Metrics, Transition
 
@@ -134,3 +136,19 @@ def test_an_update_of_several_steps_counts_as_many() -> None:
     np.testing.assert_array_equal(state.draws[0, [1, 3, 5]], single.draws[0, [1, 4, 7]])
     with pytest.raises(UserError, match="5 steps must be a multiple of the 2 that one update makes"):
         compile_program(stub(None, 2), 5)
+
+
+@pytest.mark.parametrize("updates", [12, 7])
+def test_batches_gathered_ahead_are_those_that_were_gathered_one_by_one(
+    updates: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "LONGEST_STRETCH", 5)  # 12 updates are three stretches of four, 7 seven of one
+    results = []
+    for ahead in (False, True):
+        program = compile_program(replace(stub(None), samples_ahead=ahead), updates)
+        results.append(program.advance(program.init(keys(0, 1), DATA, {}), DATA, keys(0, 1), 0))
+    jax.tree.map(np.testing.assert_array_equal, *results)
+
+
+def test_the_longest_stretch_divides_the_updates() -> None:
+    assert [loop.largest_divisor(number, 100) for number in (1000, 100, 150, 997, 7)] == [100, 100, 75, 1, 7]

@@ -26,7 +26,6 @@ from offline_mbrl.training import run as run_module
 from offline_mbrl.training import system as system_module
 from offline_mbrl.training.experiment import lane_keys
 from offline_mbrl.training.job import Job, Paths, claim, make_job
-from offline_mbrl.training.loop import Period
 from offline_mbrl.training.run import Opened, open_run, run_job
 from offline_mbrl.training.saving import CHECKPOINTS, FINAL
 from offline_mbrl.types import Array, Data, Key, Metrics
@@ -239,10 +238,10 @@ def test_a_stop_is_heeded_after_a_checkpoint_and_the_run_ends_as_if_it_had_not_b
     run_job(job, whole, Paths())
     score = run_module._score
 
-    def stop_in_the_second_period(opened: Opened, period: Period, simulator: Simulator) -> Any:
-        if period.step == 20:
+    def stop_in_the_second_period(opened: Opened, simulator: Simulator, deployed: Any, step: int) -> Any:
+        if step == 20:
             request_stop(signal.SIGTERM)
-        return score(opened, period, simulator)
+        return score(opened, simulator, deployed, step)
 
     with monkeypatch.context() as patch, heed_signals():
         patch.setattr(run_module, "_score", stop_in_the_second_period)

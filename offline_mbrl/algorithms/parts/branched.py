@@ -191,6 +191,7 @@ def build(problem: Problem, config: BranchedConfig, steps: int, target: Target =
         conclude=conclude,
         value=partial(value, agent),
         law=partial(law, agent),
+        samples_ahead=True,
     )
 
 

@@ -98,7 +98,7 @@ def build(problem: Problem, config: ATACConfig, steps: int) -> Algorithm:
     """ATAC for a run of `steps` gradient steps, those of the warm start included."""
     atac = make(problem, config, steps)
     functions = partial(init, atac), partial(sample, atac), partial(update, atac), partial(act, atac)
-    return Algorithm(*functions, value=partial(value, atac), law=partial(law, atac))
+    return Algorithm(*functions, value=partial(value, atac), law=partial(law, atac), samples_ahead=True)
 
 
 DEFINITION = Definition(

@@ -130,7 +130,9 @@ def build(problem: Problem, config: BCConfig, steps: int) -> Algorithm:
     """BC's functions; the number of steps changes nothing."""
     bc = make(problem, config)
     law = partial(gaussian, bc) if config.policy == "gaussian" else None
-    return Algorithm(partial(init, bc), partial(sample, bc), partial(update, bc), partial(act, bc), law=law)
+    return Algorithm(
+        partial(init, bc), partial(sample, bc), partial(update, bc), partial(act, bc), law=law, samples_ahead=True
+    )
 
 
 DEFINITION = Definition(

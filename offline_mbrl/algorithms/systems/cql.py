@@ -151,7 +151,7 @@ def build(problem: Problem, config: CQLConfig, steps: int) -> Algorithm:
     """CQL's functions for a run of `steps` gradient steps."""
     cql = make(problem, config, steps)
     functions = partial(init, cql), partial(sample, cql), partial(update, cql), partial(act, cql)
-    return Algorithm(*functions, value=partial(value, cql), law=partial(law, cql))
+    return Algorithm(*functions, value=partial(value, cql), law=partial(law, cql), samples_ahead=True)
 
 
 DEFINITION = Definition(

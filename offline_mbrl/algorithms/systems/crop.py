@@ -201,6 +201,7 @@ def build(problem: Problem, config: CROPConfig, steps: int) -> Algorithm:
         conclude=branched.conclude,
         value=partial(branched.value, agent),
         law=partial(branched.law, agent),
+        samples_ahead=True,
     )
 
 

@@ -349,6 +349,7 @@ def build(problem: Problem, config: DROPConfig, steps: int) -> Algorithm:
         deploy=partial(deploy, drop),
         variants=variants,
         law=partial(chosen_law, drop, config.variant),
+        samples_ahead=True,
     )
 
 

@@ -124,7 +124,7 @@ def build(problem: Problem, config: EDACConfig, steps: int) -> Algorithm:
     agent, eta = sac.make(problem, config, steps), config.diversity_weight
     step = partial(sac.update, agent) if is_zero(eta) else partial(update, agent, eta)
     functions = partial(init, agent), partial(sample, agent), step, partial(act, agent)
-    return Algorithm(*functions, value=partial(value, agent), law=partial(law, agent))
+    return Algorithm(*functions, value=partial(value, agent), law=partial(law, agent), samples_ahead=True)
 
 
 DEFINITION = Definition(

@@ -239,7 +239,7 @@ def build(problem: Problem, config: IQLConfig, steps: int) -> Algorithm:
     """IQL for a run of `steps` gradient steps."""
     iql = make(problem, config, steps)
     functions = partial(init, iql), partial(sample, iql), partial(update, iql), partial(act, iql)
-    return Algorithm(*functions, value=partial(value, iql), law=partial(law, iql))
+    return Algorithm(*functions, value=partial(value, iql), law=partial(law, iql), samples_ahead=True)
 
 
 DEFINITION = Definition(

@@ -194,7 +194,7 @@ def build(problem: Problem, config: TD3BCConfig, steps: int) -> Algorithm:
     """TD3+BC; its length does not depend on `steps`."""
     td3 = make(problem, config)
     functions = partial(init, td3), partial(sample, td3), partial(update, td3), partial(act, td3)
-    return Algorithm(*functions, steps_per_update=config.actor_every, value=partial(value, td3))
+    return Algorithm(*functions, steps_per_update=config.actor_every, value=partial(value, td3), samples_ahead=True)
 
 
 DEFINITION = Definition(
