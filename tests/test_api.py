@@ -152,3 +152,15 @@ def test_what_was_not_fitted_is_named(data: om.Dataset) -> None:
         om.imagine(bc, nothing, data.observations[:2])
     with pytest.raises(UserError, match="not a multiple"):
         om.train(bc, data, nothing, evaluate_every=7)
+
+
+@pytest.mark.slow
+def test_a_run_in_memory_is_measured_like_one_in_a_folder(
+    data: om.Dataset, run: tuple[om.Pretrained, om.TrainedRun]
+) -> None:
+    """Nothing changed is its last evaluation; an attack has a record for each budget and seed."""
+    _, trained = run
+    measured = om.measure_robustness(trained, data, what=["attacks"], attacks=["random"], episodes=2, points=2)
+    assert [record["kind"] for record in measured] == ["clean"] * 2 + ["random"] * 4
+    last = [record["returns"] for record in trained.scores if record["step"] == 20]
+    np.testing.assert_array_equal([record["returns"] for record in measured[:2]], last)

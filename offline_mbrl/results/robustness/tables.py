@@ -49,7 +49,7 @@ def columns_of(measured: Iterable[Measured]) -> list[Column]:
 def _table(task: str, family: str, measured: Sequence[Measured], style: Style) -> Table | None:
     lines = [(row_label(one.row), _cells(one, family)) for one in measured]
     head = [name for name in _heads(family, lines) if any(name in cells for _, cells in lines)]
-    if len(head) < 2:  # nothing but the clean score
+    if not set(head) - {CLEAN}:
         return None
     best = {name: max(cells[name].mean() for _, cells in lines if name in cells) for name in head}
     body = [[label, *(_text(cells.get(name), best[name], style) for name in head)] for label, cells in lines]
