@@ -15,7 +15,7 @@ from offline_mbrl.robustness.study import ROBUSTNESS, open_policies, study
 from offline_mbrl.storage import records
 from offline_mbrl.training.job import Paths, make_job, read_job
 from offline_mbrl.training.run import run_job
-from tests.training.tiny import TINY_BC, TINY_MOPO
+from tests.training.tiny import TINY_BC
 
 pytestmark = pytest.mark.medium
 
@@ -28,9 +28,9 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
 
 
 @pytest.fixture(scope="module")
-def mopo(tmp_path_factory: pytest.TempPathFactory, paths: Paths) -> Path:
+def td3(tmp_path_factory: pytest.TempPathFactory, paths: Paths) -> Path:
     """Two seeds of a system with critics, trained to the end and measured."""
-    return _measured_run("mopo", TINY_MOPO, tmp_path_factory, paths)
+    return _measured_run("td3_bc", TINY_BC, tmp_path_factory, paths)
 
 
 @pytest.fixture(scope="module")
@@ -61,45 +61,45 @@ def own_returns(run: Path) -> list[list[float]]:
     return [record["returns"] for record in records.read_records(run / records.SCORES) if record["step"] == 20]
 
 
-def test_nothing_changed_is_the_runs_own_evaluation_bit_for_bit(mopo: Path) -> None:
-    assert [record["returns"] for record in of(mopo, "clean")] == own_returns(mopo)
+def test_nothing_changed_is_the_runs_own_evaluation_bit_for_bit(td3: Path) -> None:
+    assert [record["returns"] for record in of(td3, "clean")] == own_returns(td3)
 
 
 @pytest.mark.parametrize("kind", ATTACKS)
-def test_an_attack_without_budget_is_the_runs_own_evaluation(mopo: Path, kind: str) -> None:
+def test_an_attack_without_budget_is_the_runs_own_evaluation(td3: Path, kind: str) -> None:
     """At one of two budgets that were attacked side by side."""
-    assert [record["returns"] for record in of(mopo, kind) if record["epsilon"] == 0] == own_returns(mopo)
-    assert [record["returns"] for record in of(mopo, kind) if record["epsilon"] > 0] != own_returns(mopo)
+    assert [record["returns"] for record in of(td3, kind) if record["epsilon"] == 0] == own_returns(td3)
+    assert [record["returns"] for record in of(td3, kind) if record["epsilon"] > 0] != own_returns(td3)
 
 
-def test_multipliers_of_one_among_others_are_the_runs_own_evaluation(mopo: Path, paths: Paths) -> None:
+def test_multipliers_of_one_among_others_are_the_runs_own_evaluation(td3: Path, paths: Paths) -> None:
     """Robots of other physics are stepped beside it."""
     points = [Point("grid", (("friction", f), ("gravity", g))) for f, g in ((0.5, 2.0), (1.0, 1.0), (1.5, 0.5))]
-    played = measure_batch(open_policies(read_job(mopo), mopo, paths), SMALL, points)
-    assert [np.asarray(record["returns"]).tolist() for record in played if record["friction"] == 1] == own_returns(mopo)
+    played = measure_batch(open_policies(read_job(td3), td3, paths), SMALL, points)
+    assert [np.asarray(record["returns"]).tolist() for record in played if record["friction"] == 1] == own_returns(td3)
 
 
-def test_every_point_is_recorded_once_for_each_seed(mopo: Path) -> None:
+def test_every_point_is_recorded_once_for_each_seed(td3: Path) -> None:
     """Clean 1, grid 4, three multipliers of 2, five attacks of 2, five sensors: 26 points of two seeds."""
-    found = [(record["variant"], record["seed"]) for record in records.read_records(mopo / ROBUSTNESS)]
+    found = [(record["variant"], record["seed"]) for record in records.read_records(td3 / ROBUSTNESS)]
     assert len(found) == len(set(found)) == 26 * 2
 
 
-def test_what_is_measured_is_not_measured_again(mopo: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = (mopo / ROBUSTNESS).read_bytes()
+def test_what_is_measured_is_not_measured_again(td3: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (td3 / ROBUSTNESS).read_bytes()
     monkeypatch.setattr(study_module, "open_policies", None)
-    assert study(mopo, SMALL, (), paths) == 0
-    assert (mopo / ROBUSTNESS).read_bytes() == before
+    assert study(td3, SMALL, (), paths) == 0
+    assert (td3 / ROBUSTNESS).read_bytes() == before
 
 
-def test_a_study_that_was_killed_goes_on_where_it_was(mopo: Path, paths: Paths) -> None:
-    file = mopo / ROBUSTNESS
+def test_a_study_that_was_killed_goes_on_where_it_was(td3: Path, paths: Paths) -> None:
+    file = td3 / ROBUSTNESS
     whole = file.read_bytes()
     lines = whole.splitlines(keepends=True)
     try:
         file.write_bytes(b"".join(lines[:-6]) + lines[-6][:20])  # three sensors and a torn line
         records.truncate_after(file, 20)
-        assert study(mopo, SMALL, (), paths) == 3
+        assert study(td3, SMALL, (), paths) == 3
         assert file.read_bytes() == whole
     finally:
         file.write_bytes(whole)
