@@ -68,8 +68,10 @@ def _cells(one: Measured, family: str) -> dict[str, Floats]:
 
 
 def _heads(family: str, lines: Sequence[Line]) -> list[str]:
-    """The clean score, the summaries, then what else the lines have."""
-    return list(dict.fromkeys([CLEAN, *FAMILIES[family], *(name for _, cells in lines for name in cells)]))
+    """The clean score, the summaries, then what else the lines have, in the family's order."""
+    kinds = FAMILIES[family]
+    others = {name for _, cells in lines for name in cells} - {CLEAN, *kinds}
+    return [CLEAN, *kinds, *sorted(others, key=lambda name: (kinds.index(name.split()[0]), name))]
 
 
 def _text(scores: Floats | None, best: float, style: Style) -> str:
@@ -86,7 +88,7 @@ def _caption(family: str, measured: Sequence[Measured]) -> str:
     sentences = [
         "Normalized score, mean ± sample standard deviation over seeds.",
         f"clean: nothing is changed. {SAYS[family]}",
-        f"{_or(seeds)} seeds, {_or(episodes)} episodes of the deterministic policy at each point. Bold: the highest.",
+        f"{_or(seeds)} seed{'s' * (seeds != [1])}, {_or(episodes)} episodes of the deterministic policy at each point. Bold: the highest.",
     ]
     if family == "attacks":
         sentences.append(
