@@ -164,3 +164,15 @@ def test_a_model_is_measured_under_a_users_policy(data: om.Dataset, run: tuple[o
     assert found["starts"] == 8
     with pytest.raises(UserError, match="bc has no world model to measure"):
         om.measure_model(om.make("bc", data.task, steps=10), data, model._replace(results={}))
+
+
+@pytest.mark.slow
+def test_a_run_in_memory_is_measured_like_one_in_a_folder(
+    data: om.Dataset, run: tuple[om.Pretrained, om.TrainedRun]
+) -> None:
+    """Nothing changed is its last evaluation; an attack has a record for each budget and seed."""
+    _, trained = run
+    measured = om.measure_robustness(trained, data, what=["attacks"], attacks=["random"], episodes=2, points=2)
+    assert [record["kind"] for record in measured] == ["clean"] * 2 + ["random"] * 4
+    last = [record["returns"] for record in trained.scores if record["step"] == 20]
+    np.testing.assert_array_equal([record["returns"] for record in measured[:2]], last)

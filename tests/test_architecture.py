@@ -29,6 +29,7 @@ ORDER = (
     "training",
     "model_error",
     "selection",
+    "robustness",
     "behavior",
     "results",
     "launch",

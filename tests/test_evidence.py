@@ -6,6 +6,11 @@ import pytest
 
 from offline_mbrl.errors import UserError
 from offline_mbrl.launch.reproduction import BEGIN, END, report, write_page
+from offline_mbrl.results.layout import as_markdown
+from offline_mbrl.results.numbers import Style
+from offline_mbrl.results.robustness.gather import gather_robustness
+from offline_mbrl.results.robustness.tables import robustness_tables
+from offline_mbrl.storage.records import find_jobs
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,3 +32,12 @@ def test_what_stands_around_the_marks_is_kept(tmp_path: Path) -> None:
     page.write_text("no marks")
     with pytest.raises(UserError, match="has not the marks"):
         write_page(ROOT / "experiments/results", page)
+
+
+def test_the_guide_prints_what_the_robustness_records_say() -> None:
+    folders = find_jobs([ROOT / "experiments/results/robustness"])
+    page = (ROOT / "docs/guide/robustness.md").read_text()
+    tables = robustness_tables(gather_robustness(folders), Style(1))
+    assert len(tables) == 6
+    for table in tables:
+        assert as_markdown(table).strip() in page

@@ -11,6 +11,7 @@ The contract, in optax's manner (`optax.adam(lr)` -> `GradientTransformation`), 
     variants                                         other ways of acting on the same state, each scored under its name
     conclude(state) -> state                         when a run is done: what acting and judging do not read, dropped
     value(state, obs, action) -> scalar              the critics' judgment, their minimum; None where there are none
+    law(state, obs) -> (mean, log std)               of the policy's Gaussian before its squash; None if deterministic
     samples_ahead                                    `sample` reads nothing that `update` changes, so that the batches
                                                      of many updates may be gathered before the first of them
 
@@ -60,6 +61,7 @@ class Algorithm:
     variants: Mapping[str, Act] = field(default_factory=dict)
     conclude: Callable[[State], State] | None = None
     value: Callable[[State, Array, Array], Array] | None = None
+    law: Callable[[State, Array], tuple[Array, Array]] | None = None
     samples_ahead: bool = False
 
 

@@ -19,6 +19,7 @@ from offline_mbrl.cli.model_error import register as register_model_error
 from offline_mbrl.cli.ranges import SEEDS, SIDE_BY_SIDE, in_range
 from offline_mbrl.cli.report import register as register_reports
 from offline_mbrl.cli.results import register
+from offline_mbrl.cli.robustness import register as register_robustness
 from offline_mbrl.cli.schema import register as register_schema
 from offline_mbrl.cli.select import register as register_select
 from offline_mbrl.cli.settings import settings
@@ -293,6 +294,7 @@ register_shows(app)
 register_model_error(app)
 register_select(app)
 register_coverage(app)
+register_robustness(app)
 
 
 @app.command

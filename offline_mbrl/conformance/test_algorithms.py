@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from offline_mbrl.conformance.case import Case, Trained, train
-from offline_mbrl.conformance.data import PROBLEM, SEEDS
+from offline_mbrl.conformance.data import DATA, PROBLEM, SEEDS
 from offline_mbrl.conformance.traces import Traces
 from offline_mbrl.storage.checkpoint import Checkpoints
 
@@ -147,3 +147,20 @@ def test_its_policy_can_be_taken_away_as_plain_arrays(case: Case, together: Trai
     for name, actor in policies.items():
         expected = np.asarray(ways[name](deployed, jnp.stack([obs] * len(SEEDS))))[0]
         np.testing.assert_allclose(actor.act(obs), expected, atol=2e-5, err_msg=name)
+
+
+def test_a_finished_run_says_what_attacks_ask(case: Case, together: Trained) -> None:
+    """The policy's law has the mean that it acts by, and the critics judge one action by one finite number."""
+    state = case.program.deploy(case.program.conclude(jax.tree.map(jnp.asarray, together.state)))
+    lane, algorithm = jax.tree.map(lambda leaf: leaf[0], state), case.algorithm
+    obs = DATA.transitions.obs[0]
+    action = algorithm.act(lane, obs, jax.random.key(0), True)
+    if algorithm.law is not None:
+        mean, log_std = algorithm.law(lane, obs)
+        assert mean.shape == log_std.shape == action.shape
+        near = [np.allclose(action, squashed, atol=1e-5) for squashed in (jnp.tanh(mean), jnp.clip(mean, -1, 1))]
+        assert any(near)
+    if algorithm.value is not None:
+        value = algorithm.value(lane, obs, action)
+        assert value.shape == ()
+        assert np.isfinite(value)

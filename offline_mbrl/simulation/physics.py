@@ -37,13 +37,15 @@ def load_model(robot: Robot, physics: Physics = DEFAULT_PHYSICS) -> mujoco.MjMod
     """The robot's compiled model, from our copy of Gymnasium's XML file."""
     if robot.name not in ASSETS:
         raise UserError(f"the simulator has no robot '{robot.name}'; judge it in an environment of your own")
-    path = str(asset_path(robot))
     with warnings.catch_warnings():
         # The half cheetah's file has it; from MuJoCo 3.17 on that is announced to go.
         warnings.filterwarnings("ignore", "compiler attribute 'settotalmass'")
-        if physics == "gymnasium-v4":
-            return gymnasium_spec(path).compile()
-        return d4rl_spec(path, TOTAL_MASS.get(robot.name)).compile()
+        return model_spec(robot, physics, asset_path(robot).read_text()).compile()
+
+
+def model_spec(robot: Robot, physics: Physics, xml: str) -> mujoco.MjSpec:
+    """What a robot's XML text says under `physics`, before it is compiled."""
+    return gymnasium_spec(xml) if physics == "gymnasium-v4" else d4rl_spec(xml, TOTAL_MASS.get(robot.name))
 
 
 def asset_path(robot: Robot) -> Path:
@@ -51,21 +53,21 @@ def asset_path(robot: Robot) -> Path:
     return Path(__file__).parent / "assets" / ASSETS[robot.name]
 
 
-def gymnasium_spec(path: str) -> mujoco.MjSpec:
-    """The model at `path` on a floor without margin.
+def gymnasium_spec(xml: str) -> mujoco.MjSpec:
+    """An XML text's model on a floor without margin.
 
     From MuJoCo 3.5 a contact's margin is the sum of both geoms' margins, before it was the larger one: a floor without
     margin gives the old value on every version.
     """
-    spec = mujoco.MjSpec.from_file(path)
+    spec = mujoco.MjSpec.from_string(xml)
     spec.geom("floor").margin = 0
     return spec
 
 
-def d4rl_spec(path: str, total_mass: float | None = None) -> mujoco.MjSpec:
-    """The model at `path` with explicit inertials of the old kind, all scaled so that the robot weighs `total_mass`."""
-    spec = gymnasium_spec(path)
-    inertials = body_inertials(mujoco.MjModel.from_xml_path(path))
+def d4rl_spec(xml: str, total_mass: float | None = None) -> mujoco.MjSpec:
+    """An XML text's model with explicit inertials of the old kind, all scaled so that the robot weighs `total_mass`."""
+    spec = gymnasium_spec(xml)
+    inertials = body_inertials(mujoco.MjModel.from_xml_string(xml))
     scale = total_mass / sum(body.mass for body in inertials.values()) if total_mass else 1.0
     for name, inertial in inertials.items():
         set_inertial(spec.body(name), inertial, scale)

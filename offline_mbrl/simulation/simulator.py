@@ -28,6 +28,7 @@ class Step(NamedTuple):
 class _Body(NamedTuple):
     """One row: MuJoCo's data and the views that carry its action in and its state out, made once."""
 
+    model: mujoco.MjModel
     data: mujoco.MjData
     ctrl: Floats
     qpos: Floats
@@ -45,8 +46,8 @@ class Simulator:
     caller's to keep. One simulator serves any number of episodes, but one caller at a time.
 
     Observations and rewards are float64, as Gymnasium's are. `model` replaces the model that `physics` names (perturbed
-    gravity, friction or mass); `datas` is there for renderers. `threads` defaults to the cores this process may use;
-    results do not depend on it.
+    gravity, friction or mass) in all rows or, where there is one for each, row by row; they share the time step.
+    `datas` is there for renderers. `threads` defaults to the cores this process may use; results do not depend on it.
     """
 
     def __init__(
@@ -55,11 +56,12 @@ class Simulator:
         num_envs: int,
         physics: Physics = DEFAULT_PHYSICS,
         *,
-        model: mujoco.MjModel | None = None,
+        model: mujoco.MjModel | Sequence[mujoco.MjModel] | None = None,
         threads: int | None = None,
     ) -> None:
         self.robot, self.num_envs = robot, num_envs
-        self.model = load_model(robot, physics) if model is None else model
+        models = _one_for_each(load_model(robot, physics) if model is None else model, num_envs)
+        self.model = models[0]
         self.threads = max(1, min(threads or available_cores(), num_envs))
         self._pool = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None
         self._rules = RULES[robot.name]
@@ -68,7 +70,7 @@ class Simulator:
         self._action = np.zeros((num_envs, self.model.nu))
         self._qpos = np.tile(self.model.qpos0, (num_envs, 1))
         self._qvel = np.zeros((num_envs, self.model.nv))
-        self._bodies = [self._make_body(row) for row in range(num_envs)]
+        self._bodies = [self._make_body(row, own) for row, own in enumerate(models)]
 
     @property
     def datas(self) -> list[mujoco.MjData]:
@@ -132,9 +134,9 @@ class Simulator:
 
     def _drain(self, rows: Iterator[int]) -> None:
         # `mj_step` releases the GIL; what else is done per row bounds how far threads scale. `next` holds the GIL.
-        step, model, frames, bodies = mujoco.mj_step, self.model, self.robot.frame_skip, self._bodies
+        step, frames, bodies = mujoco.mj_step, self.robot.frame_skip, self._bodies
         for row in rows:
-            data, ctrl, qpos, qvel, action_row, qpos_row, qvel_row = bodies[row]
+            model, data, ctrl, qpos, qvel, action_row, qpos_row, qvel_row = bodies[row]
             ctrl[:] = action_row
             step(model, data, frames)
             qpos_row[:] = qpos
@@ -142,19 +144,26 @@ class Simulator:
 
     def _place(self, row: int, qpos: Floats, qvel: Floats) -> None:
         body = self._bodies[row]
-        mujoco.mj_resetData(self.model, body.data)
+        mujoco.mj_resetData(body.model, body.data)
         body.qpos[:] = body.qpos_row[:] = qpos
         body.qvel[:] = body.qvel_row[:] = qvel
-        mujoco.mj_forward(self.model, body.data)
+        mujoco.mj_forward(body.model, body.data)
         self._elapsed[row] = 0
 
     def _rows(self, rows: Rows | None) -> Iterable[int]:
         return range(self.num_envs) if rows is None else (int(row) for row in rows)
 
-    def _make_body(self, row: int) -> _Body:
-        data = mujoco.MjData(self.model)
-        return _Body(data, data.ctrl, data.qpos, data.qvel, self._action[row], self._qpos[row], self._qvel[row])
+    def _make_body(self, row: int, model: mujoco.MjModel) -> _Body:
+        data = mujoco.MjData(model)
+        return _Body(model, data, data.ctrl, data.qpos, data.qvel, self._action[row], self._qpos[row], self._qvel[row])
 
     def _start(self, seed: int) -> tuple[Floats, Floats]:
         qpos, qvel = self._rules.noise(np.random.default_rng(seed), self.model.nq, self.model.nv)
         return self.model.qpos0 + qpos, qvel
+
+
+def _one_for_each(model: mujoco.MjModel | Sequence[mujoco.MjModel], rows: int) -> list[mujoco.MjModel]:
+    models = [model] * rows if isinstance(model, mujoco.MjModel) else list(model)
+    if len(models) != rows:
+        raise ValueError(f"{len(models)} models for {rows} rows")
+    return models

@@ -184,3 +184,24 @@ def test_model_replaces_the_physics() -> None:
         simulator.step(np.zeros((1, 3)))
     assert floating.qpos[0, 1] == pytest.approx(2.0, abs=1e-12)
     assert falling.qpos[0, 1] < 2 - 2e-4
+
+
+def test_each_row_may_have_a_model_of_its_own() -> None:
+    """A row with changed gravity does not disturb those beside it, and moves as it would alone."""
+    own, changed = load_model(HOPPER), load_model(HOPPER)
+    changed.opt.gravity[2] *= 2
+    mixed = Simulator(HOPPER, 3, model=[own, changed, own])
+    alone = [Simulator(HOPPER, 1, model=model) for model in (own, changed)]
+    mixed.reset([5, 5, 5])
+    for simulator in alone:
+        simulator.reset([5])
+    for _ in range(5):
+        together = mixed.step(np.full((3, 3), 0.3))
+        apart = [simulator.step(np.full((1, 3), 0.3)) for simulator in alone]
+    np.testing.assert_array_equal(together.obs, np.concatenate([apart[0].obs, apart[1].obs, apart[0].obs]))
+    assert not np.array_equal(together.obs[0], together.obs[1])
+
+
+def test_a_model_for_some_of_the_rows_is_an_error() -> None:
+    with pytest.raises(ValueError, match="2 models for 3 rows"):
+        Simulator(HOPPER, 3, model=[load_model(HOPPER)] * 2)

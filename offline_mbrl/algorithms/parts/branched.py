@@ -170,6 +170,11 @@ def value(agent: SAC, state: BranchedState, obs: Array, action: Array) -> Array:
     return sac.q_values(agent, state.learner.critic.params, obs, action).min(axis=0)
 
 
+def law(agent: SAC, state: BranchedState, obs: Array) -> tuple[Array, Array]:
+    """The actor's Gaussian."""
+    return sac.policy_parameters(agent, state.learner.actor.params, obs)
+
+
 def build(problem: Problem, config: BranchedConfig, steps: int, target: Target = soft_target) -> Algorithm:
     """SAC on data rows and unpenalized imagined rows, toward SAC's Bellman target or one of the system's own.
 
@@ -185,6 +190,7 @@ def build(problem: Problem, config: BranchedConfig, steps: int, target: Target =
         refresh_every=config.rollout_every,
         conclude=conclude,
         value=partial(value, agent),
+        law=partial(law, agent),
         samples_ahead=True,
     )
 

@@ -345,6 +345,16 @@ def act(armor: ARMOR, state: ARMORState, obs: Array, key: Key, deterministic: bo
     return sac.act(armor.game.agent, state.game.learner.actor.params, obs, key, deterministic)
 
 
+def value(armor: ARMOR, state: ARMORState, obs: Array, action: Array) -> Array:
+    """min_k Q_k(s, a)."""
+    return sac.q_values(armor.game.agent, state.game.learner.critic.params, obs, action).min(axis=0)
+
+
+def law(armor: ARMOR, state: ARMORState, obs: Array) -> tuple[Array, Array]:
+    """The actor's Gaussian."""
+    return sac.policy_parameters(armor.game.agent, state.game.learner.actor.params, obs)
+
+
 def conclude(state: ARMORState) -> ARMORState:
     """The state without D_model, which only training reads: most of its bytes."""
     if state.world is None:
@@ -361,6 +371,8 @@ def build(problem: Problem, config: ARMORConfig, steps: int) -> Algorithm:
         partial(update, armor),
         partial(act, armor),
         conclude=conclude,
+        value=partial(value, armor),
+        law=partial(law, armor),
     )
 
 

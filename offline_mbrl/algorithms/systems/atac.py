@@ -84,12 +84,21 @@ def act(atac: ATAC, state: GameState, obs: Array, key: Key, deterministic: bool)
     return sac.act(atac.game.agent, state.learner.actor.params, obs, key, deterministic)
 
 
+def value(atac: ATAC, state: GameState, obs: Array, action: Array) -> Array:
+    """min_k Q_k(s, a)."""
+    return sac.q_values(atac.game.agent, state.learner.critic.params, obs, action).min(axis=0)
+
+
+def law(atac: ATAC, state: GameState, obs: Array) -> tuple[Array, Array]:
+    """The actor's Gaussian."""
+    return sac.policy_parameters(atac.game.agent, state.learner.actor.params, obs)
+
+
 def build(problem: Problem, config: ATACConfig, steps: int) -> Algorithm:
     """ATAC for a run of `steps` gradient steps, those of the warm start included."""
     atac = make(problem, config, steps)
-    return Algorithm(
-        partial(init, atac), partial(sample, atac), partial(update, atac), partial(act, atac), samples_ahead=True
-    )
+    functions = partial(init, atac), partial(sample, atac), partial(update, atac), partial(act, atac)
+    return Algorithm(*functions, value=partial(value, atac), law=partial(law, atac), samples_ahead=True)
 
 
 DEFINITION = Definition(

@@ -123,10 +123,19 @@ def act(bc: BC, state: BCState, obs: Array, key: Key, deterministic: bool) -> Ar
     return jnp.tanh(mean) if deterministic else tanh_gaussian(mean, log_std).sample(seed=key)
 
 
+def gaussian(bc: BC, state: BCState, obs: Array) -> tuple[Array, Array]:
+    """The law of a policy that has one."""
+    mean, log_std = apply(bc.actor, state.actor.params, obs)
+    return mean, log_std
+
+
 def build(problem: Problem, config: BCConfig, steps: int) -> Algorithm:
     """BC's functions; the number of steps changes nothing."""
     bc = make(problem, config)
-    return Algorithm(partial(init, bc), partial(sample, bc), partial(update, bc), partial(act, bc), samples_ahead=True)
+    law = partial(gaussian, bc) if config.policy == "gaussian" else None
+    return Algorithm(
+        partial(init, bc), partial(sample, bc), partial(update, bc), partial(act, bc), law=law, samples_ahead=True
+    )
 
 
 def policies(problem: Problem, config: BCConfig, state: SavedState) -> Mapping[str, PlainActor]:

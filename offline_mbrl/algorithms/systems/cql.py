@@ -137,12 +137,21 @@ def act(cql: CQL, state: CQLState, obs: Array, key: Key, deterministic: bool) ->
     return sac.act(cql.agent, state.learner.actor.params, obs, key, deterministic)
 
 
+def value(cql: CQL, state: CQLState, obs: Array, action: Array) -> Array:
+    """min_k Q_k(s, a)."""
+    return sac.q_values(cql.agent, state.learner.critic.params, obs, action).min(axis=0)
+
+
+def law(cql: CQL, state: CQLState, obs: Array) -> tuple[Array, Array]:
+    """The actor's Gaussian."""
+    return sac.policy_parameters(cql.agent, state.learner.actor.params, obs)
+
+
 def build(problem: Problem, config: CQLConfig, steps: int) -> Algorithm:
     """CQL's functions for a run of `steps` gradient steps."""
     cql = make(problem, config, steps)
-    return Algorithm(
-        partial(init, cql), partial(sample, cql), partial(update, cql), partial(act, cql), samples_ahead=True
-    )
+    functions = partial(init, cql), partial(sample, cql), partial(update, cql), partial(act, cql)
+    return Algorithm(*functions, value=partial(value, cql), law=partial(law, cql), samples_ahead=True)
 
 
 DEFINITION = Definition(

@@ -207,6 +207,8 @@ def build(problem: Problem, config: CROPConfig, steps: int) -> Algorithm:
         refresh_every=config.rollout_every,
         variants={"mean actions": mean, "sampled actions": partial(act_sampled, agent)} if config.score_samples else {},
         conclude=branched.conclude,
+        value=partial(branched.value, agent),
+        law=partial(branched.law, agent),
         samples_ahead=True,
     )
 

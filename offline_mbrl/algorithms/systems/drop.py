@@ -327,6 +327,12 @@ def embedding(drop: DROP, variant: Variant, state: DROPState, obs: Array) -> Arr
     return choose(drop, variant, state, value, drop.config.subsets)
 
 
+def chosen_law(drop: DROP, variant: Variant, state: DROPState, obs: Array) -> tuple[Array, Array]:
+    """The Gaussian of beta(.|s, z*(s)), where z* is a constant."""
+    z = jax.lax.stop_gradient(embedding(drop, variant, state, obs))
+    return law(drop, state.networks.params.actor, obs, z)
+
+
 def act(drop: DROP, variant: Variant, state: DROPState, obs: Array, key: Key, deterministic: bool) -> Array:
     """The mean or a sample of beta(.|s, z*(s))."""
     z = embedding(drop, variant, state, obs)
@@ -345,6 +351,7 @@ def build(problem: Problem, config: DROPConfig, steps: int) -> Algorithm:
         act=variants[config.variant],
         deploy=partial(deploy, drop),
         variants=variants,
+        law=partial(chosen_law, drop, config.variant),
         samples_ahead=True,
     )
 

@@ -105,6 +105,16 @@ def act(agent: SAC, state: SACState, obs: Array, key: Key, deterministic: bool) 
     return sac.act(agent, state.actor.params, obs, key, deterministic)
 
 
+def value(agent: SAC, state: SACState, obs: Array, action: Array) -> Array:
+    """min_i Q_i(s, a)."""
+    return sac.q_values(agent, state.critic.params, obs, action).min(axis=0)
+
+
+def law(agent: SAC, state: SACState, obs: Array) -> tuple[Array, Array]:
+    """The actor's Gaussian."""
+    return sac.policy_parameters(agent, state.actor.params, obs)
+
+
 def is_zero(weight: float) -> bool:
     """Whether a weight is the number 0; one that is traced may turn out to be anything."""
     return isinstance(weight, float | int) and weight == 0
@@ -114,7 +124,8 @@ def build(problem: Problem, config: EDACConfig, steps: int) -> Algorithm:
     """EDAC's functions for a run of `steps` gradient steps; SAC-N's where the diversity has no weight."""
     agent, eta = sac.make(problem, config, steps), config.diversity_weight
     step = partial(sac.update, agent) if is_zero(eta) else partial(update, agent, eta)
-    return Algorithm(partial(init, agent), partial(sample, agent), step, partial(act, agent), samples_ahead=True)
+    functions = partial(init, agent), partial(sample, agent), step, partial(act, agent)
+    return Algorithm(*functions, value=partial(value, agent), law=partial(law, agent), samples_ahead=True)
 
 
 DEFINITION = Definition(

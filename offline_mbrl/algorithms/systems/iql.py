@@ -226,12 +226,21 @@ def act(iql: IQL, state: IQLState, obs: Array, key: Key, deterministic: bool) ->
     return jnp.clip(mean + noise, -1.0, 1.0)
 
 
+def value(iql: IQL, state: IQLState, obs: Array, action: Array) -> Array:
+    """min_k Q_k(s, a)."""
+    return q_values(iql, state.critic.params, obs, action).min(axis=0)
+
+
+def law(iql: IQL, state: IQLState, obs: Array) -> tuple[Array, Array]:
+    """The policy's Gaussian, which is not squashed."""
+    return policy_parameters(iql, state.actor.params, obs)
+
+
 def build(problem: Problem, config: IQLConfig, steps: int) -> Algorithm:
     """IQL for a run of `steps` gradient steps."""
     iql = make(problem, config, steps)
-    return Algorithm(
-        partial(init, iql), partial(sample, iql), partial(update, iql), partial(act, iql), samples_ahead=True
-    )
+    functions = partial(init, iql), partial(sample, iql), partial(update, iql), partial(act, iql)
+    return Algorithm(*functions, value=partial(value, iql), law=partial(law, iql), samples_ahead=True)
 
 
 DEFINITION = Definition(

@@ -248,6 +248,16 @@ def act(rambo: RAMBO, state: RAMBOState, obs: Array, key: Key, deterministic: bo
     return branched.act(rambo.agent, state, state.normalizer.apply(obs), key, deterministic)
 
 
+def value(rambo: RAMBO, state: RAMBOState, obs: Array, action: Array) -> Array:
+    """min_k Q_k(s, a) at the z-scored observation."""
+    return branched.value(rambo.agent, state, state.normalizer.apply(obs), action)
+
+
+def law(rambo: RAMBO, state: RAMBOState, obs: Array) -> tuple[Array, Array]:
+    """The actor's Gaussian at the z-scored observation."""
+    return branched.law(rambo.agent, state, state.normalizer.apply(obs))
+
+
 def build(problem: Problem, config: RAMBOConfig, steps: int) -> Algorithm:
     """RAMBO's functions for a run of `steps` gradient steps."""
     rambo = RAMBO(config, sac.make(problem, config, steps), optax.adam(config.adversary_lr))
@@ -257,6 +267,8 @@ def build(problem: Problem, config: RAMBOConfig, steps: int) -> Algorithm:
         sample=partial(sample, rambo),
         act=partial(act, rambo),
         refresh=partial(refresh, rambo),
+        value=partial(value, rambo),
+        law=partial(law, rambo),
     )
 
 

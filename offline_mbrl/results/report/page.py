@@ -14,7 +14,7 @@ from offline_mbrl.results.layout import as_html
 from offline_mbrl.results.numbers import Style
 from offline_mbrl.results.published import Record, lay_out_differences, lay_out_published
 from offline_mbrl.results.published import read as read_published
-from offline_mbrl.results.report import curves, digits, facts, overall, scores, theme, trust, versus
+from offline_mbrl.results.report import curves, digits, facts, overall, robustness, scores, theme, trust, versus
 from offline_mbrl.results.report.gather import Gathered, gather
 from offline_mbrl.results.report.sheet import Sheet
 from offline_mbrl.results.report.videos import films
@@ -73,6 +73,7 @@ def page_context(gathered: Gathered, published: Sequence[Record], pool: bool = F
         "provenance": facts.provenance(gathered.jobs),
         "jobs": gathered.jobs,
         "films": films(gathered.jobs),
+        "robustness": robustness.section(gathered),
         "left_out": gathered.left_out,
         "digits": digits,
         "data": _chart_data(gathered, sheet, found, theirs),

@@ -10,6 +10,7 @@ from offline_mbrl.errors import UserError
 from offline_mbrl.results.report.gather import gather
 from offline_mbrl.results.report.page import write_report
 from offline_mbrl.results.report.videos import films
+from offline_mbrl.storage.records import append_records
 from tests.results.report.made_up import write_job, write_sweep
 
 
@@ -130,3 +131,16 @@ def test_films_are_held_by_the_page_until_they_weigh_too_much(tmp_path: Path) ->
     held = films(gather([tmp_path / "runs"]).jobs, budget=100)
     assert [(film.name, bool(film.data)) for film in held] == [("a.mp4", True), ("b.mp4", False), ("c.mp4", True)]
     assert "Policy videos" in text_of(write_report([tmp_path / "runs"], tmp_path / "report.html"))
+
+
+def test_robustness_has_a_section_where_it_was_measured(tmp_path: Path) -> None:
+    folder = write_job(tmp_path / "runs", "bc", "hopper-medium", [0], 4, 30.0)
+    assert "Robustness" not in text_of(write_report([tmp_path / "runs"], tmp_path / "report.html"))
+    records = [
+        {"seed": 0, "step": 4, "variant": f"mass {mass}", "kind": "mass", "mass": mass, "returns": [1.0], "score": mass}
+        for mass in (0.5, 1.5)
+    ]
+    append_records(folder / "robustness.jsonl", records)
+    path = write_report([tmp_path / "runs"], tmp_path / "report.html")
+    assert "Robustness" in text_of(path)
+    assert 'src="data:image/png;base64,' in path.read_text()

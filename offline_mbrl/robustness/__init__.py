@@ -1,0 +1,1 @@
+"""What a trained policy is worth when the world, its sensors or its opponent differ from training."""
