@@ -37,7 +37,16 @@ def count_flops(function: Callable[..., Any], *args: Any) -> int:
 
 
 def _count(jaxpr: Jaxpr) -> int:
-    return sum(_count_equation(equation) for equation in jaxpr.eqns)
+    return sum(_count_equation(equation) for equation in _used(jaxpr))
+
+
+def _used(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
+    """The equations that the outputs need, the last first: XLA leaves out the rest, such as gradients nobody asks for."""
+    needed = {id(variable) for variable in jaxpr.outvars}
+    for equation in reversed(jaxpr.eqns):
+        if needed & {id(variable) for variable in equation.outvars}:
+            needed |= {id(variable) for variable in equation.invars}
+            yield equation
 
 
 def _count_equation(equation: JaxprEqn) -> int:

@@ -88,7 +88,8 @@ def _caption(family: str, measured: Sequence[Measured]) -> str:
     sentences = [
         "Normalized score, mean ± sample standard deviation over seeds.",
         f"clean: nothing is changed. {SAYS[family]}",
-        f"{_or(seeds)} seed{'s' * (seeds != [1])}, {_or(episodes)} episodes of the deterministic policy at each point. Bold: the highest.",
+        f"{_or(seeds)} seed{'s' * (seeds != [1])}, {_or(episodes)} episodes of the deterministic policy at each point. "
+        "Bold: the highest.",
     ]
     if family == "attacks":
         sentences.append(
