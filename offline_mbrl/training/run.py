@@ -44,6 +44,7 @@ from offline_mbrl.training.divergence import (
 from offline_mbrl.training.experiment import lane_keys, matmul_precision, pretrain, progress_bar
 from offline_mbrl.training.job import Job, Paths, claim
 from offline_mbrl.training.loop import Period, Program, compile_lanes, periods
+from offline_mbrl.training.parts import cut, in_parts
 from offline_mbrl.training.provenance import describe
 from offline_mbrl.training.saving import (
     CHECKPOINTS,
@@ -117,11 +118,12 @@ def run_jobs(
     paths: Paths,
     console: Console | None = None,
     save_every: float = SAVE_EVERY,
+    parts: int = 1,
 ) -> list[list[Divergence]]:
     """Runs jobs of one group (`lanes.group`), each in its folder, as the lanes of one program.
 
     Jobs that are done are left alone; jobs at different steps run one after the other. Checkpoints are `save_every`
-    seconds apart.
+    seconds apart. With several `parts` only a part of the lanes is on the device at a time.
 
     Returns:
       For each job the seeds that diverged. A job all of whose seeds did is not marked as done.
@@ -137,7 +139,7 @@ def run_jobs(
     with matmul_precision(jobs[0][0].precision):
         at_step = sorted(((_last_step(out), (job, out)) for job, out in waiting), key=itemgetter(0))
         for step, started in groupby(at_step, key=itemgetter(0)):
-            opened = _open([each for _, each in started], step, paths, console)
+            opened = _open([each for _, each in started], step, paths, console, parts)
             diverged |= _train(opened, console, save_every)
     for _, out in jobs:
         if records.job_status(out) == "finished":
@@ -151,7 +153,15 @@ def open_run(job: Job, out: Path, paths: Paths, console: Console | None = None) 
         return _open([(job, out)], _last_step(out), paths, console or Console(stderr=True))
 
 
-def _open(jobs: Sequence[tuple[Job, Path]], step: int, paths: Paths, console: Console) -> Opened:
+def fit_job(job: Job, name: str, paths: Paths, console: Console | None = None, parts: int = 1) -> None:
+    """Makes what `job` calls `name` of the things it has fitted, for its seeds, and keeps it in the cache."""
+    with matmul_precision(job.precision):
+        member = Member(job, Path(), slice(0, len(job.seeds)))
+        dataset = load(job.task, job.source, job.size, job.physics, paths.data, paths.cache)
+        _fits(member, dataset, member.system().rows(dataset), paths, console or Console(stderr=True), parts, name)
+
+
+def _open(jobs: Sequence[tuple[Job, Path]], step: int, paths: Paths, console: Console, parts: int = 1) -> Opened:
     """Loads the data, reads or makes the fits, compiles, and restores what was saved at `step` or starts afresh."""
     first, finished = jobs[0][0], _finished(jobs[0][1])
     ends = [0, *accumulate(len(job.seeds) for job, _ in jobs)]
@@ -160,17 +170,18 @@ def _open(jobs: Sequence[tuple[Job, Path]], step: int, paths: Paths, console: Co
     for member in members:
         _record_environment(member, dataset)
     data = members[0].system().rows(dataset)
-    program = compile_lanes(
-        members[0].system().build, lanes.numbers([member.job for member in members]), first.evaluate_every
-    )
+    build, numbers = members[0].system().build, lanes.numbers([member.job for member in members])
+    program = compile_lanes(build, numbers, first.evaluate_every)
     opened = Opened(members, program, data, None, step)
     keys = lane_keys(opened.seeds, "init")
     if step:
         # Shapes are enough to read a checkpoint by: neither the fits nor what `init` computes is made again.
         shapes = jax.eval_shape(program.init, keys, data, _fit_shapes(opened, data))
         shapes = jax.eval_shape(program.conclude, shapes) if finished else shapes
-        return Opened(members, program, data, _restore(members, step, shapes, finished), step)
-    fits = [_fits(member, dataset, data, paths, console) for member in members]
+        state = _restore(members, step, shapes, finished)
+        return Opened(members, in_parts(program, build, numbers, len(opened.seeds), parts), data, state, step)
+    fits = [_fits(member, dataset, data, paths, console, parts) for member in members]
+    program = in_parts(program, build, numbers, len(opened.seeds), parts)
     return Opened(members, program, data, program.init(keys, data, _concatenate(fits)), 0)
 
 
@@ -194,14 +205,18 @@ def _record_environment(member: Member, dataset: Dataset) -> None:
         )
 
 
-def _fits(member: Member, dataset: Dataset, data: Data, paths: Paths, console: Console) -> Mapping[str, Any]:
-    """What the job's seeds need before their first step, read or made."""
+def _fits(
+    member: Member, dataset: Dataset, data: Data, paths: Paths, console: Console, parts: int, name: str | None = None
+) -> Mapping[str, Any]:
+    """What the job's seeds need before their first step, or what is called `name` of it, read or made."""
 
     def report(title: str, pretraining: Pretraining) -> AbstractContextManager[Report]:
         return progress_bar(title, pretraining, console)
 
     job, folder = member.job, cache_folder(paths.cache)
-    return pretrain(member.system(), dataset, job.seeds, folder, job.precision, report, data).of(job.seeds)
+    for seeds in cut(job.seeds, parts) if parts > 1 else []:  # kept seed by seed, so that all are read below
+        pretrain(member.system(), dataset, seeds, folder, job.precision, report, data, name)
+    return pretrain(member.system(), dataset, job.seeds, folder, job.precision, report, data, name).of(job.seeds)
 
 
 def _fit_shapes(opened: Opened, data: Data) -> Mapping[str, Any]:
