@@ -45,7 +45,7 @@ class EngineOptions:
     partition: str | None = None
     account: str | None = None
     constraint: str | None = None
-    time_limit: int = 240
+    time_limit: int = 60
     slurm: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
 
     def for_ray(self) -> RayOptions:

@@ -48,9 +48,8 @@ def ray_executor(options: RayOptions, out: Path, parallel: int | None = None) ->
     slots = _slots(ray.cluster_resources(), options)
     # Looked at by every task: Ray's own cancellation would not wait until a worker has saved its state.
     stop_file = out / f".stop-{secrets.token_hex(4)}"
-    task = ray.remote(_run_task).options(
-        num_cpus=options.cpus, num_gpus=options.gpus or None, max_retries=0, max_calls=1
-    )
+    task = ray.remote(_run_task)
+    needs = {"num_cpus": options.cpus, "num_gpus": options.gpus or None, "max_retries": 0}
     waiting: list[tuple[Any, Future[Ended]]] = []
 
     def submit(calls: Sequence[Call]) -> list[Future[Ended]]:
@@ -58,7 +57,7 @@ def ray_executor(options: RayOptions, out: Path, parallel: int | None = None) ->
 
     def start(call: Call) -> Any:
         memory = {"memory": call.memory} if options.memory else {}
-        return task.options(**memory, name=call.name).remote(call, str(stop_file), options.gpus)
+        return task.options(**needs, **memory, name=call.name).remote(call, str(stop_file), options.gpus)
 
     def stop() -> None:
         stop_file.parent.mkdir(parents=True, exist_ok=True)

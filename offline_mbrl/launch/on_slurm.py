@@ -43,7 +43,7 @@ class SlurmOptions:
     partition: str | None = None
     account: str | None = None
     constraint: str | None = None
-    time_limit: int = 240  # minutes; a job that needs longer is requeued and goes on
+    time_limit: int = 60  # minutes; a job that needs longer is requeued and goes on
     more: tuple[tuple[str, Any], ...] = ()  # other options of sbatch, such as ("gres", "gpu:1")
 
 

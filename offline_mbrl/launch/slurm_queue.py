@@ -22,6 +22,9 @@ GRACE_SECONDS = 20.0
 OVER = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", ""}
 """States in which a job does not run and will not by itself; the empty one is that of a job that squeue forgot."""
 
+HOPELESS = {"PartitionTimeLimit", "PartitionNodeLimit", "BadConstraints"}
+"""Reasons for which a job waits that will not go away; they stand in the place of its state."""
+
 
 @dataclass
 class Watched:
@@ -66,7 +69,7 @@ class Queue:
                 jobs = dict(self._jobs)
             states = queue_states() if jobs else None
             for number, job in jobs.items():
-                ended = _look(job, states.get(number, "") if states is not None else None)
+                ended = _look(number, job, states)
                 if ended is not None:
                     with self._lock:
                         del self._jobs[number]
@@ -74,20 +77,27 @@ class Queue:
 
 
 def queue_states() -> Mapping[str, str] | None:
-    """The state of every job of this user that Slurm remembers, by number; None where Slurm does not answer."""
-    command = ["squeue", "-h", "-r", "-t", "all", "-u", getpass.getuser(), "-o", "%i|%T"]
+    """The state of every job of this user that Slurm remembers, by number; None where Slurm does not answer.
+
+    A number is `12_3` for a member of an array, `12` for an array whose waiting members were all cancelled.
+    """
+    command = ["squeue", "-h", "-r", "-t", "all", "-u", getpass.getuser(), "-o", "%i|%T|%r"]
     try:
         said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    pairs = (line.partition("|") for line in said.splitlines())
-    return {number: state for number, _, state in pairs}
+    lines = (line.split("|", 2) for line in said.splitlines())
+    return {number: reason if reason in HOPELESS else state for number, state, reason in lines}
 
 
-def _look(job: Watched, state: str | None) -> Ended | None:
-    """How a job ended; None while it has not, as far as can be told. A `state` of None is not known."""
+def _look(number: str, job: Watched, states: Mapping[str, str] | None) -> Ended | None:
+    """How a job ended; None while it has not, as far as can be told."""
     if job.result.exists():
         return _read(job.result)
+    state = states.get(number, states.get(number.partition("_")[0], "")) if states is not None else None
+    if state in HOPELESS:
+        subprocess.run(["scancel", number], capture_output=True, check=False)
+        return Ended(2, note=f"Slurm would let it wait forever ({state}); see --time-limit, --constraint and --slurm")
     if state is None or state not in OVER:
         job.over_since = None
         return None
