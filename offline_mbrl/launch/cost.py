@@ -90,7 +90,7 @@ def measured_seconds(folder: Path) -> float | None:
     """
     if records.job_status(folder) != "finished":
         return None
-    said = records.read_json(folder / records.ENVIRONMENT).get("seconds")
+    said = records.read_json(folder / records.ENVIRONMENT, missing={}).get("seconds")
     if said:
         return float(sum(said.values()))
     began, ended = (os.stat(folder / name).st_mtime for name in (records.ENVIRONMENT, records.DONE))

@@ -10,6 +10,7 @@ from offline_mbrl.launch.schedule import makespan
 from offline_mbrl.launch.task import Outcome, Task
 from offline_mbrl.results.report.digits import duration
 from offline_mbrl.results.status import read_state
+from offline_mbrl.storage import records
 
 
 class News:
@@ -58,7 +59,9 @@ class News:
 
 
 def _score(outcome: Outcome) -> str:
-    """The last score of a job that has one."""
+    """The last score of a job that is done."""
+    if records.job_status(outcome.folder) != "finished":
+        return ""
     with suppress(UserError, OSError):
         state = read_state(outcome.folder)
         return "" if state.score is None else f", score {state.score:.1f}"
