@@ -41,7 +41,7 @@ def _count(jaxpr: Jaxpr) -> int:
 
 
 def _used(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
-    """The equations that the outputs need, the last first: XLA leaves out the rest, such as gradients nobody asks for."""
+    """The equations that the outputs need, the last first; XLA leaves out the rest, such as unused gradients."""
     needed = {id(variable) for variable in jaxpr.outvars}
     for equation in reversed(jaxpr.eqns):
         if needed & {id(variable) for variable in equation.outvars}:

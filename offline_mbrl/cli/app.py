@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from offline_mbrl.cli.commands import Commands
 from offline_mbrl.cli.coverage import register as register_coverage
 from offline_mbrl.cli.data import app as data_app
 from offline_mbrl.cli.dynamics import app as dynamics_app
+from offline_mbrl.cli.engines import Engine, EngineOptions, Place
 from offline_mbrl.cli.model_error import register as register_model_error
 from offline_mbrl.cli.ranges import SEEDS, SIDE_BY_SIDE, in_range
 from offline_mbrl.cli.report import register as register_reports
@@ -203,6 +204,11 @@ def sweep(
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
     checkpoint_every: float = SAVE_EVERY,
+    executor: Engine = "local",
+    engine: Annotated[EngineOptions, OmitArgPrefixes] = EngineOptions(),  # noqa: B008, it is frozen
+    only: tuple[str, ...] = (),
+    dry_run: bool = False,
+    print_script: bool = False,
 ) -> None:
     """Run a grid of algorithms, tasks and seeds, and write its tables and curves.
 
@@ -214,35 +220,48 @@ def sweep(
       offline-mbrl sweep experiments/bench.toml
       offline-mbrl sweep mopo/penalties --scale small
       offline-mbrl sweep combo/variants --gpus 0 1 2 3
+      offline-mbrl sweep field/scores --only algorithm=mopo task=hopper-* --dry-run
+      offline-mbrl sweep field/scores --executor ray --ray-address auto --ray-gpus 0.5
+      offline-mbrl sweep field/scores --executor slurm --partition gpu --slurm gres=gpu:1
 
     Args:
       suite: one of `offline-mbrl suites`, or a TOML file that describes the grid.
       scale: smoke, small or full, where the suite has them; full when absent.
       out: the sweep's folder; results/<name of the suite>/<scale> when absent.
-      parallel: jobs at once, which share the cores; the suite's number when absent.
+      parallel: jobs at once, which share the cores; the suite's number when absent. On Ray and Slurm: at most.
       gpus: numbers of the GPUs to use, one program at a time on each.
       lanes: auto trains jobs that differ in seeds and numeric settings alone in one program; off, one by one.
       device: what every job must find.
       data_dir: where official data files are.
       cache_dir: where generated data and fitted ensembles are kept.
       checkpoint_every: seconds between checkpoints of each job.
+      executor: where jobs run: on this machine, as tasks of a Ray cluster, or as jobs of a Slurm site.
+      engine: what Ray or Slurm gives a job.
+      only: run a part of the jobs, FIELD=VALUE,VALUE with FIELD algorithm, task, preset or source.
+      dry_run: print the jobs with their order, estimated cost and memory, and run nothing.
+      print_script: print the sbatch script of the sweep's jobs, and run nothing.
     """
     in_range(1, parallel=parallel)
     in_range(0, checkpoint_every=checkpoint_every)
 
-    from offline_mbrl.launch.local import Options, make_slots, run_jobs
+    from offline_mbrl.launch.choice import choose
+    from offline_mbrl.launch.preview import preview
     from offline_mbrl.launch.shipped import find_suite, mark, plan_of, results_folder
-    from offline_mbrl.machine import available_cores
+    from offline_mbrl.launch.sweep import run_jobs
+    from offline_mbrl.launch.task import Options
     from offline_mbrl.training.job import Paths
 
     request = find_suite(suite, scale)
     plan, jobs = plan_of(request)
     folder = out or results_folder(request)
-    slots = make_slots(min(plan.parallel, available_cores()) if parallel is None else parallel, gpus)
-    mark(request, plan, folder)
-    outcomes = run_jobs(
-        jobs, folder, Paths(data_dir, cache_dir), slots, Options(device, checkpoint_every, lanes == "auto")
-    )
+    options, wanted = Options(device, checkpoint_every, lanes == "auto"), choose(jobs, only)
+    place = Place(executor, folder, parallel, plan.parallel, gpus, engine)
+    if print_script:
+        return print(place.script(wanted, options))
+    if dry_run:
+        return print(preview(wanted, folder, options, place.slots()))
+    mark(request, plan, folder, wanted)
+    outcomes = run_jobs(wanted, folder, Paths(data_dir, cache_dir), place.executor(), options)
     troubled = [outcome for outcome in outcomes if outcome.problem]
     for outcome in troubled:
         print(f"{outcome.job.name}: {outcome.problem}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """The suites that come with the package, by name: `mopo/penalties` is `experiments/mopo/penalties.toml`."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,9 +54,12 @@ def plan_of(request: Request) -> tuple[Suite, list[Job]]:
     return suite, [planned.job for planned in plan(suite)]
 
 
-def mark(request: Request, suite: Suite, out: Path) -> None:
-    """Writes into each job's folder of `out` which suite it belongs to, at which scale, and what the table calls it."""
+def mark(request: Request, suite: Suite, out: Path, wanted: Collection[Job]) -> None:
+    """Writes into the folders of the jobs `wanted` their suite, its scale, and what the table calls them."""
+    chosen = {job.name for job in wanted}
     for variant, job in plan(suite):
+        if job.name not in chosen:
+            continue
         (out / job.name).mkdir(parents=True, exist_ok=True)
         write_json(out / job.name / SUITE, {"suite": request.name, "scale": request.scale, "variant": variant})
 

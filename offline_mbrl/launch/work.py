@@ -14,16 +14,20 @@ from offline_mbrl.storage.files import write_text
 from offline_mbrl.storage.lock import InUseError, hold_run
 from offline_mbrl.training.divergence import all_diverged, read_divergences
 from offline_mbrl.training.job import Job, Paths
+from offline_mbrl.training.opening import fit_job
 from offline_mbrl.training.run import run_jobs
 
 Started = tuple[Job, Path]
 """A job and its folder."""
 
 
-def work(jobs: Sequence[Started], paths: Paths, device: str = "auto", save_every: float = SAVE_EVERY) -> int:
+def work(
+    jobs: Sequence[Started], paths: Paths, device: str = "auto", save_every: float = SAVE_EVERY, parts: int = 1
+) -> int:
     """Runs jobs of one group in their folders, which it holds as long.
 
-    A failure is written to the folder of every job that it ended, in one line, as well as to stderr.
+    With several `parts` the lanes are trained one part after the other, for less memory at a time. A failure is written
+    to the folder of every job that it ended, in one line, as well as to stderr.
 
     Returns:
       0 when every seed is sound, 1 when some diverged, now or in an earlier run, 2 when the job failed, 70 when the
@@ -37,12 +41,28 @@ def work(jobs: Sequence[Started], paths: Paths, device: str = "auto", save_every
         with contextlib.ExitStack() as locks:
             for _, out in jobs:
                 locks.enter_context(hold_run(out))
-            run_jobs(jobs, paths, save_every=save_every)
+            run_jobs(jobs, paths, save_every=save_every, parts=parts)
             return max(_conclude(job, out) for job, out in jobs)
     except InUseError:
         raise
     except Exception as error:
         return _fail([(job, out) for job, out in jobs if records.job_status(out) != "finished"], error)
+
+
+def fit(jobs: Sequence[Job], name: str, paths: Paths, device: str = "auto", parts: int = 1) -> int:
+    """Makes the fit `name` of `jobs` and keeps it in the cache, for all that need it; nothing else of them is done.
+
+    Returns:
+      As `work`; the jobs' folders get no mark, since each job can still make the fit itself.
+    """
+    try:
+        select_device(device)
+        for job in jobs:
+            fit_job(job, name, paths, parts=parts)
+    except Exception as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return exit_code(error)
+    return 0
 
 
 def _conclude(job: Job, out: Path) -> int:

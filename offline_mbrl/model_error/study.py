@@ -23,7 +23,7 @@ from offline_mbrl.storage import records
 from offline_mbrl.tasks import Physics, get_task
 from offline_mbrl.training.experiment import Pretrained, matmul_precision, numpy_policy, pretrain
 from offline_mbrl.training.job import Job, Paths, read_job
-from offline_mbrl.training.run import open_run
+from offline_mbrl.training.opening import open_run
 from offline_mbrl.training.system import System, configured, make_system
 
 VERSION = 1

@@ -15,7 +15,7 @@ from offline_mbrl.storage import records
 from offline_mbrl.tasks import get_task
 from offline_mbrl.training.experiment import matmul_precision
 from offline_mbrl.training.job import Job, Paths, read_job
-from offline_mbrl.training.run import open_run
+from offline_mbrl.training.opening import open_run
 from offline_mbrl.training.saving import CHECKPOINTS, last_step
 from offline_mbrl.training.system import configured
 from offline_mbrl.types import Data

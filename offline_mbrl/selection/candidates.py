@@ -17,7 +17,7 @@ from offline_mbrl.storage import records
 from offline_mbrl.storage.checkpoint import Checkpoints
 from offline_mbrl.tasks import get_task
 from offline_mbrl.training.job import Job, Paths, read_job
-from offline_mbrl.training.run import Opened, open_run
+from offline_mbrl.training.opening import Opened, open_run
 from offline_mbrl.training.saving import CHECKPOINTS, read_state
 from offline_mbrl.training.system import System, configured
 from offline_mbrl.types import Array

@@ -120,6 +120,7 @@ def pretrain(
     precision: str = "default",
     report: Callable[[str, Pretraining], AbstractContextManager[Report]] | None = None,
     device_data: Data | None = None,
+    only: str | None = None,
 ) -> Pretrained:
     """Fits what `system` needs before its first step, for all `seeds` side by side.
 
@@ -131,10 +132,13 @@ def pretrain(
       precision: of matrix products, as it is in force; it enters the name of a kept fit.
       report: gives a context whose value is told of every epoch; a progress bar when None.
       device_data: `data` on the device, where that is at hand.
+      only: the name of the one thing to fit; all that `system` needs when None.
     """
     rows = system.rows(data) if device_data is None else device_data
     results = {}
     for name, pretraining in system.pretraining.items():
+        if only not in (None, name):
+            continue
         with (report or progress_bar)(f"{name} {system.task.name}", pretraining) as tell:
             if folder is None:
                 results[name] = fit(pretraining, rows, seed_keys(pretraining, seeds), tell)

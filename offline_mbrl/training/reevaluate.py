@@ -19,7 +19,7 @@ from offline_mbrl.storage.records import append_records, diverged_seeds
 from offline_mbrl.tasks import Physics, get_task
 from offline_mbrl.training.export import export_policies, own_variant
 from offline_mbrl.training.job import Job, Paths, read_job
-from offline_mbrl.training.run import open_run
+from offline_mbrl.training.opening import open_run
 from offline_mbrl.training.saving import CHECKPOINTS
 
 EVALUATIONS = "evaluations.jsonl"

@@ -8,32 +8,22 @@ Each draw depends on the seed and the step alone, so on the same device it ends 
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import accumulate, groupby
+from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
 from offline_mbrl.algorithms.algorithm import State
-from offline_mbrl.data.cache import cache_folder
-from offline_mbrl.data.dataset import Dataset
-from offline_mbrl.data.source import load
-from offline_mbrl.errors import UserError, warn
-from offline_mbrl.pretraining.contract import Pretraining
-from offline_mbrl.pretraining.fit import Report, result_shape
+from offline_mbrl.errors import warn
 from offline_mbrl.progress import progress, stderr
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.stopping import SAVE_EVERY, at_safe_points, stop_here, stop_requested
 from offline_mbrl.storage import records
 from offline_mbrl.tasks import get_task
-from offline_mbrl.training import lanes
 from offline_mbrl.training.beside import judging, worthwhile
 from offline_mbrl.training.divergence import (
     Divergence,
@@ -42,58 +32,19 @@ from offline_mbrl.training.divergence import (
     read_divergences,
     write_divergences,
 )
-from offline_mbrl.training.experiment import lane_keys, matmul_precision, pretrain, progress_bar
+from offline_mbrl.training.experiment import lane_keys, matmul_precision
 from offline_mbrl.training.job import Job, Paths, claim
-from offline_mbrl.training.loop import Period, Program, compile_lanes, periods
-from offline_mbrl.training.provenance import costs_noted, describe, note_costs
+from offline_mbrl.training.loop import Period, periods
+from offline_mbrl.training.opening import Member, Opened, last_saved, open_jobs
+from offline_mbrl.training.provenance import costs_noted, note_costs
 from offline_mbrl.training.saving import (
     CHECKPOINTS,
     Saver,
     drop_checkpoints,
-    last_step,
-    read_state,
     save_final,
 )
 from offline_mbrl.training.scoring import Record, metric_records, score_lanes
-from offline_mbrl.training.system import System, configured
 from offline_mbrl.training.timing import Stopwatch
-from offline_mbrl.types import Data
-
-
-class Member(NamedTuple):
-    """One job of a program: its folder and which of the program's lanes are its own."""
-
-    job: Job
-    out: Path
-    lanes: slice
-
-    def system(self) -> System:
-        return configured(self.job.algorithm, get_task(self.job.task), self.job.config, self.job.steps)
-
-    def own(self, tree: Any) -> Any:
-        """The leaves' rows of this job's lanes."""
-        return jax.tree.map(lambda leaf: leaf[self.lanes], tree)
-
-
-@dataclass(frozen=True)
-class Opened:
-    """Jobs with their data, their compiled program, and its states as of `step`."""
-
-    members: list[Member]
-    program: Program
-    data: Data
-    state: State
-    step: int
-
-    @property
-    def job(self) -> Job:
-        """One of the jobs: what it says of task, length and evaluation holds for all."""
-        return self.members[0].job
-
-    @property
-    def seeds(self) -> list[int]:
-        """The seed of each lane."""
-        return [seed for member in self.members for seed in member.job.seeds]
 
 
 def run_job(
@@ -125,11 +76,13 @@ def run_jobs(
     console: Console | None = None,
     save_every: float = SAVE_EVERY,
     beside: bool | None = None,
+    parts: int = 1,
 ) -> list[list[Divergence]]:
     """Runs jobs of one group (`lanes.group`), each in its folder, as the lanes of one program.
 
     Jobs that are done are left alone; jobs at different steps run one after the other. Checkpoints are `save_every`
-    seconds apart. Policies are judged `beside` training where that is worthwhile (None), or as is said.
+    seconds apart. Policies are judged `beside` training where that is worthwhile (None), or as is said. With several
+    `parts` only a part of the lanes is on the device at a time.
 
     Returns:
       For each job the seeds that diverged. A job all of whose seeds did is not marked as done.
@@ -143,102 +96,15 @@ def run_jobs(
     waiting = [(job, out) for job, out in jobs if records.job_status(out) != "finished"]
     diverged: dict[Path, list[Divergence]] = {}
     with matmul_precision(jobs[0][0].precision):
-        at_step = sorted(((_last_step(out), (job, out)) for job, out in waiting), key=itemgetter(0))
+        at_step = sorted(((last_saved(out), (job, out)) for job, out in waiting), key=itemgetter(0))
         for step, started in groupby(at_step, key=itemgetter(0)):
             watch, judge_beside = Stopwatch(), worthwhile() if beside is None else beside
-            opened = _open([each for _, each in started], step, paths, console, watch)
+            opened = open_jobs([each for _, each in started], step, paths, console, watch, parts)
             diverged |= _train(opened, console, save_every, judge_beside, watch)
     for _, out in jobs:
         if records.job_status(out) == "finished":
             drop_checkpoints(out)
     return [diverged.get(out, []) for _, out in jobs]
-
-
-def open_run(job: Job, out: Path, paths: Paths, console: Console | None = None) -> Opened:
-    """A job with its last state, at the precision it was trained with; of a finished one the state that was kept."""
-    with matmul_precision(job.precision):
-        return _open([(job, out)], _last_step(out), paths, console or stderr(), Stopwatch())
-
-
-def _open(jobs: Sequence[tuple[Job, Path]], step: int, paths: Paths, console: Console, watch: Stopwatch) -> Opened:
-    """Loads the data, reads or makes the fits, compiles, and restores what was saved at `step` or starts afresh."""
-    first, finished = jobs[0][0], _finished(jobs[0][1])
-    ends = [0, *accumulate(len(job.seeds) for job, _ in jobs)]
-    members = [Member(job, out, slice(*ends[row : row + 2])) for row, (job, out) in enumerate(jobs)]
-    with watch.part("data"):
-        dataset = load(first.task, first.source, first.size, first.physics, paths.data, paths.cache)
-        for member in members:
-            _record_environment(member, dataset)
-        data = members[0].system().rows(dataset)
-    program = compile_lanes(
-        members[0].system().build, lanes.numbers([member.job for member in members]), first.evaluate_every
-    )
-    opened = Opened(members, program, data, None, step)
-    keys = lane_keys(opened.seeds, "init")
-    if step:
-        # Shapes are enough to read a checkpoint by: neither the fits nor what `init` computes is made again.
-        shapes = jax.eval_shape(program.init, keys, data, _fit_shapes(opened, data))
-        shapes = jax.eval_shape(program.conclude, shapes) if finished else shapes
-        with watch.part("checkpoint"):
-            return Opened(members, program, data, _restore(members, step, shapes, finished), step)
-    with watch.part("fit"):
-        fits = [_fits(member, dataset, data, paths, console) for member in members]
-        return Opened(members, program, data, program.init(keys, data, _concatenate(fits)), 0)
-
-
-def _last_step(out: Path) -> int:
-    return last_step(out, _finished(out))
-
-
-def _finished(out: Path) -> bool:
-    return records.job_status(out) == "finished"
-
-
-def _record_environment(member: Member, dataset: Dataset) -> None:
-    """Writes what the run began with, once, and refuses to go on with other data."""
-    before = records.read_json(member.out / records.ENVIRONMENT)
-    if before is None:
-        records.write_json(member.out / records.ENVIRONMENT, describe(member.job.precision, dataset))
-    elif before["dataset"]["fingerprint"] != dataset.fingerprint:
-        raise UserError(
-            f"{member.out} was begun on other data than {dataset.name} is now (fingerprints differ); choose another "
-            "--out"
-        )
-
-
-def _fits(member: Member, dataset: Dataset, data: Data, paths: Paths, console: Console) -> Mapping[str, Any]:
-    """What the job's seeds need before their first step, read or made."""
-
-    def report(title: str, pretraining: Pretraining) -> AbstractContextManager[Report]:
-        return progress_bar(title, pretraining, console)
-
-    job, folder = member.job, cache_folder(paths.cache)
-    return pretrain(member.system(), dataset, job.seeds, folder, job.precision, report, data).of(job.seeds)
-
-
-def _fit_shapes(opened: Opened, data: Data) -> Mapping[str, Any]:
-    """Shapes and types of the fits of all lanes."""
-    fits = opened.members[0].system().pretraining
-    return {name: result_shape(pretraining, data, len(opened.seeds)) for name, pretraining in fits.items()}
-
-
-def _restore(members: Sequence[Member], step: int, shapes: State, finished: bool) -> State:
-    """The states of all lanes from the folders of their jobs."""
-    return _concatenate(
-        [
-            read_state(member.out, step, jax.tree.map(partial(_rows_of, len(member.job.seeds)), shapes), finished)
-            for member in members
-        ]
-    )
-
-
-def _rows_of(rows: int, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype)
-
-
-def _concatenate(trees: Sequence[Any]) -> Any:
-    """Trees of lanes end to end."""
-    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
 
 
 def _train(

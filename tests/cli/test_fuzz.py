@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from offline_mbrl.cli import app as cli
 from offline_mbrl.cli import results
-from offline_mbrl.launch import local
+from offline_mbrl.launch import sweep as sweep_module
 from offline_mbrl.launch import work as work_module
 from tests.cli.conftest import write_run
 
@@ -56,7 +56,7 @@ def answer(line: list[str]) -> tuple[int, str]:
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(said):
         patch.setattr(sys, "argv", ["offline-mbrl", *line])
         patch.setattr(work_module, "work", lambda *args: 0)
-        patch.setattr(local, "run_jobs", lambda *args: [])
+        patch.setattr(sweep_module, "run_jobs", lambda *args: [])
         with contextlib.redirect_stdout(io.StringIO()), pytest.raises(SystemExit) as end:
             cli.main()
     return int(end.value.code or 0), said.getvalue()

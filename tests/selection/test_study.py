@@ -20,7 +20,8 @@ from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.storage import records
 from offline_mbrl.tasks import get_robot, get_task
 from offline_mbrl.training.job import Paths, make_job
-from offline_mbrl.training.run import open_run, run_job
+from offline_mbrl.training.opening import open_run
+from offline_mbrl.training.run import run_job
 from offline_mbrl.training.system import make_system
 from offline_mbrl.types import Transition
 from tests.model_error.worlds import ROBOT, SYSTEM, world

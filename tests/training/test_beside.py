@@ -12,7 +12,8 @@ from offline_mbrl.storage import records
 from offline_mbrl.training import loop
 from offline_mbrl.training import run as run_module
 from offline_mbrl.training.job import Job, Paths, make_job
-from offline_mbrl.training.run import Opened, run_job
+from offline_mbrl.training.opening import Opened
+from offline_mbrl.training.run import run_job
 from tests.training.tiny import TINY_BC, TINY_MOPO
 
 pytestmark = pytest.mark.medium

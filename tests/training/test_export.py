@@ -18,8 +18,9 @@ from offline_mbrl.storage import records
 from offline_mbrl.training.export import export_policies, export_policy
 from offline_mbrl.training.job import Paths, make_job
 from offline_mbrl.training.onnx_file import write_onnx
+from offline_mbrl.training.opening import open_run
 from offline_mbrl.training.reevaluate import EVALUATIONS, reevaluate
-from offline_mbrl.training.run import open_run, run_job
+from offline_mbrl.training.run import run_job
 from tests.training.tiny import TINY_BC
 
 pytestmark = pytest.mark.medium

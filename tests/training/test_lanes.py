@@ -13,7 +13,8 @@ from offline_mbrl.storage import records
 from offline_mbrl.training import lanes
 from offline_mbrl.training import run as run_module
 from offline_mbrl.training.job import Job, Paths, make_job
-from offline_mbrl.training.run import open_run, run_job, run_jobs
+from offline_mbrl.training.opening import open_run
+from offline_mbrl.training.run import run_job, run_jobs
 from tests.training.tiny import TINY_MOPO
 
 

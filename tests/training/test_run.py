@@ -26,7 +26,8 @@ from offline_mbrl.training import run as run_module
 from offline_mbrl.training import system as system_module
 from offline_mbrl.training.experiment import lane_keys
 from offline_mbrl.training.job import Job, Paths, claim, make_job
-from offline_mbrl.training.run import Opened, open_run, run_job
+from offline_mbrl.training.opening import Opened, open_run
+from offline_mbrl.training.run import run_job
 from offline_mbrl.training.saving import CHECKPOINTS, FINAL
 from offline_mbrl.types import Array, Data, Key, Metrics
 from tests.training.tiny import TINY_BC, TINY_MOPO

@@ -25,6 +25,7 @@ from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained,
 from offline_mbrl.algorithms.export import actor_at
 from offline_mbrl.algorithms.parts import adversarial, branched, sac
 from offline_mbrl.algorithms.parts.adversarial import AdversarialConfig, Game, GameState, Pessimism
+from offline_mbrl.algorithms.parts.reference import SHIPPED, load_reference
 from offline_mbrl.algorithms.parts.walk import (
     Walk,
     advance,
@@ -35,23 +36,16 @@ from offline_mbrl.algorithms.parts.walk import (
     transition_error,
 )
 from offline_mbrl.config import Number
-from offline_mbrl.data.builtin.behaviors import load_behaviors
 from offline_mbrl.dynamics import ring
 from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian
 from offline_mbrl.dynamics.models.gaussian import GaussianConfig
 from offline_mbrl.dynamics.ring import Ring
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
-from offline_mbrl.nn import weights as policies
 from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.networks import GaussianActor, Params, apply, tanh_gaussian
 from offline_mbrl.pretraining.contract import Pretraining
-from offline_mbrl.simulation.termination import problem_of
-from offline_mbrl.tasks import ROBOTS
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
-
-SHIPPED = ("random", "medium", "expert")
-"""References that come with the package."""
 
 ONE_MODEL = GaussianConfig(members=1, elites=1, max_epochs=100)
 
@@ -133,7 +127,7 @@ def make(problem: Problem, config: ARMORConfig, steps: int) -> ARMOR:
     game = adversarial.make(problem, config, steps)
     reference, weights = game.agent.actor, None
     if config.reference in ("file", *SHIPPED):
-        reference, weights = load_reference(config, problem)
+        reference, weights = load_reference(config.reference, config.reference_file, problem)
     return ARMOR(config, game, reference, weights, world_optimizer(config, game.warm_steps), problem)
 
 
@@ -143,35 +137,6 @@ def world_optimizer(config: ARMORConfig, warm_steps: int) -> optax.GradientTrans
     return optax.chain(
         optax.clip_by_global_norm(config.model_gradient_norm), adversarial.restarted_adam(0.0, rate, warm_steps)
     )
-
-
-def shipped_policy(quality: str, problem: Problem) -> Params:
-    """A policy of the package for the robot of the problem: the ladder's first, its last (medium), or the expert."""
-    robot = next((one for one in ROBOTS.values() if problem_of(one) == problem), None)
-    if robot is None:
-        raise UserError(f"reference={quality} is a policy of a benchmark robot; name a reference_file for this problem")
-    known = load_behaviors(robot)
-    return known.actor({"random": 0, "medium": known.medium, "expert": known.expert}[quality])
-
-
-def load_reference(config: ARMORConfig, problem: Problem) -> tuple[GaussianActor, Params]:
-    """The actor that is the reference with its weights; `UserError` when it is not one for this task."""
-    path = config.reference_file
-    if config.reference in SHIPPED:
-        weights = shipped_policy(config.reference, problem)
-    elif path is None or not path.is_file():
-        raise UserError(f"no reference policy at {path}; name a file of actor weights with reference_file")
-    else:
-        weights = policies.load(path).actor
-    try:
-        kernels = [layer["kernel"] for _, layer in sorted(weights["MLP_0"].items())]
-        fits = kernels[0].shape[0] == problem.obs_dim and kernels[-1].shape[1] == 2 * problem.action_dim
-    except (KeyError, TypeError):
-        fits = False
-    if not fits:
-        raise UserError(f"{path} holds no tanh-Gaussian actor of this task; name another reference_file")
-    hidden = tuple(kernel.shape[1] for kernel in kernels[:-1])
-    return GaussianActor(hidden, problem.action_dim), jax.tree.map(jnp.asarray, weights)
 
 
 def draw_action(actor: GaussianActor, params: Params, obs: Array, key: Key) -> Array:

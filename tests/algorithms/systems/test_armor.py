@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from offline_mbrl.algorithms.algorithm import Algorithm
+from offline_mbrl.algorithms.parts.reference import load_reference
 from offline_mbrl.algorithms.parts.walk import Walk, advance, predict_one
 from offline_mbrl.algorithms.systems import armor, atac
 from offline_mbrl.algorithms.systems.armor import ARMOR, ARMORBatch, ARMORConfig, ARMORState, World
@@ -294,7 +295,7 @@ def test_the_policy_improves_on_its_reference_under_the_learned_model() -> None:
 def test_the_package_s_policies_are_references_for_their_robots() -> None:
     hopper, behaviors = problem_of(get_robot("hopper")), load_behaviors(get_robot("hopper"))
     for quality, index in (("random", 0), ("medium", behaviors.medium), ("expert", behaviors.expert)):
-        _, params = armor.load_reference(ARMORConfig.model_validate({"reference": quality}), hopper)
+        _, params = load_reference(quality, None, hopper)
         assert equal(params, behaviors.actor(index))
     with pytest.raises(UserError, match="a policy of a benchmark robot"):
         armor.build(PROBLEM, ARMORConfig(reference="expert"), 20)
