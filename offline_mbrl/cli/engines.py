@@ -21,6 +21,9 @@ if TYPE_CHECKING:  # heavy: imported by the commands that need them
 
 Engine = Literal["local", "ray", "slurm"]
 
+Text = Annotated[str | None, arg(metavar="STR", help_behavior_hint="")]
+"""An option that is absent by default, shown as its type alone."""
+
 
 @dataclass(frozen=True)
 class EngineOptions:
@@ -38,13 +41,13 @@ class EngineOptions:
       slurm: another option of sbatch or submitit, such as gres=gpu:1 or signal_delay_s=300; may be repeated.
     """
 
-    ray_address: str | None = None
+    ray_address: Text = None
     ray_cpus: float = 1.0
     ray_gpus: float = 0.0
     ray_memory: bool = False
-    partition: str | None = None
-    account: str | None = None
-    constraint: str | None = None
+    partition: Text = None
+    account: Text = None
+    constraint: Text = None
     time_limit: int = 60
     slurm: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
 

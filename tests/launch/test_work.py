@@ -22,7 +22,7 @@ DIVERGED = {"seed": 0, "step": 20, "quantity": "actor_loss", "value": "nan", "la
 def pretend(run: Callable[[Job, Path], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Puts `run` in the place of the training."""
 
-    def run_jobs(jobs: Sequence[tuple[Job, Path]], paths: Paths, save_every: float) -> None:
+    def run_jobs(jobs: Sequence[tuple[Job, Path]], paths: Paths, save_every: float, parts: int) -> None:
         for mine, out in jobs:
             claim(out, mine)
             run(mine, out)
