@@ -1,0 +1,16 @@
+import pytest
+
+from offline_mbrl.errors import UserError
+from offline_mbrl.launch.on_ray import RayOptions, _slots
+
+
+def test_slots_are_what_the_scarcer_resource_has_room_for() -> None:
+    cluster = {"CPU": 16.0, "GPU": 4.0}
+    assert _slots(cluster, RayOptions(cpus=2)) == 8
+    assert _slots(cluster, RayOptions(cpus=1, gpus=0.5)) == 8
+    assert _slots(cluster, RayOptions(cpus=8, gpus=0.5)) == 2
+
+
+def test_a_cluster_without_room_for_one_job_says_what_it_has() -> None:
+    with pytest.raises(UserError, match="has 16 CPU and 0 GPU, which is no room for one job; ask for less with --ray"):
+        _slots({"CPU": 16.0}, RayOptions(gpus=1))
