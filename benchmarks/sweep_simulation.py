@@ -173,7 +173,8 @@ def main(options: Options) -> None:
     rows = simulate(options)
     print(
         f"15 systems x {TASKS} tasks x {options.seeds} seeds, {options.seeds_per_program} in a program;\n"
-        f"{options.steps:,} steps, {options.steps_per_second:g} SAC steps/s a slot, storage {options.storage / 1e6:g} MB/s\n"
+        f"{options.steps:,} steps, {options.steps_per_second:g} SAC steps/s a slot, "
+        f"storage {options.storage / 1e6:g} MB/s\n"
     )
     table = [(row["slots"], row["failures_per_hour"], row["hours"], 100 * row["busy"]) for row in rows]
     print(tabulate(table, headers=("slots", "failures/h", "hours", "busy %"), floatfmt=("", "g", ".1f", ".0f")))
