@@ -1,7 +1,7 @@
 # offline_mbrl on a CPU (the default) or an NVIDIA GPU:
 #   docker build -t offline-mbrl .
 #   docker build -t offline-mbrl:cuda --build-arg EXTRAS=all,cuda .
-#   docker run --rm -v "$PWD/results:/work/results" offline-mbrl train bc hopper-medium --size 10000 --steps 5000
+#   docker run --rm -v "$PWD/results:/app/results" offline-mbrl train bc hopper-medium --size 10000 --steps 5000
 #   docker run --rm --gpus all ... offline-mbrl:cuda doctor
 FROM python:3.12-slim AS build
 WORKDIR /src
@@ -19,6 +19,6 @@ COPY --from=build /wheels /wheels
 RUN pip install --no-cache-dir "$(ls /wheels/*.whl)[$EXTRAS]" && rm -r /wheels
 ENV OFFLINE_MBRL_CACHE=/cache
 VOLUME /cache
-WORKDIR /work
+WORKDIR /app
 ENTRYPOINT ["offline-mbrl"]
 CMD ["--help"]

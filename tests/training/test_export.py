@@ -50,7 +50,7 @@ def test_it_needs_neither_data_nor_jax_programs(run: Path, monkeypatch: pytest.M
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("data were loaded")
 
-    monkeypatch.setattr("offline_mbrl.training.run.load", fail)
+    monkeypatch.setattr("offline_mbrl.training.opening.load", fail)
     assert "mean over seeds" in reevaluate(run, 1, None, 0, Paths())
 
 

@@ -172,7 +172,7 @@ def start(
         layers=layers,
         opt_state=optimizer.init(layers),
         best_layers=layers,
-        best_loss=jnp.full(config.members, jnp.inf),
+        best_loss=jnp.full(config.members, jnp.inf, jnp.float32),
         stale=jnp.zeros(config.members, jnp.int32),
         epochs=jnp.zeros((), jnp.int32),
     )
