@@ -58,9 +58,9 @@ def uniform_by(fan_in: int) -> nn.initializers.Initializer:
 
 
 def dense_product(x: Array, weight: Array, *_: Any, **__: Any) -> Array:
-    """`layers.product` as flax asks for it: rows [..., i] in one batch, which may be empty; weights may be NumPy's."""
+    """`layers.product` as flax asks for it: rows [..., i] in one batch, which may be empty."""
     rows, (inputs, outputs) = x.shape[:-1], weight.shape
-    return product(x.reshape(math.prod(rows), inputs), jnp.asarray(weight)).reshape(*rows, outputs)
+    return product(x.reshape(math.prod(rows), inputs), weight).reshape(*rows, outputs)
 
 
 class MLP(nn.Module):
