@@ -195,7 +195,7 @@ CASES = [
         "morel",
         "threshold_scale",
         (5.0, 1000.0),
-        MODEL_ROWS | {"halt_penalty": 1.0},
+        MODEL_ROWS | {"halt_penalty": 1.0, "threshold_rule": "mean_std"},
         {"trap": (above(0.7), below(-4.0)), "stitch": (above(-0.5), above(-0.5))},
     ),
     Case(
