@@ -9,7 +9,7 @@ DOCS   := $(VENV)/.ready-docs
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-fast test-slow lint type docs pages throughput lock clean
+.PHONY: help bench test test-fast test-slow test-engines lint type docs pages throughput lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test-fast: $(DEV) ## The quick tests of the spine; stops at the first failure
 
 test-slow: $(DEV) ## Only the slow tests
 	$(BIN)/python -m pytest -n auto -m slow
+
+test-engines: $(DEV) ## Sweeps on two Ray nodes and a two-node Slurm on this host, with workers and nodes lost
+	$(BIN)/python -m pytest -p no:xdist tests/launch/test_executors.py
 
 lint: $(DEV) ## Check rules and format with ruff
 	$(BIN)/python -m ruff check .

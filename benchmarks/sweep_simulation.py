@@ -1,188 +1,263 @@
-"""How long a sweep takes on many slots: makespans simulated from job costs, by number of slots and by rate of failures.
+"""How long a sweep of every system on every task takes, by number of slots: a simulation from measured costs.
 
-A slot runs one program at a time, the longest waiting first, as `sweep` does; fits come before what needs them. A slot
-fails at random: the job goes on from its last checkpoint. The running jobs share one storage evenly; a job whose
-checkpoint takes longer to write than the time between two of them waits for it.
+    python benchmarks/sweep_simulation.py --picture docs/guide/scale.png
 
-Costs of algorithms are those of `offline_mbrl.launch.cost`, measured on two CPU cores in units of a SAC step; how many
-SAC steps a second a slot makes is said by --steps-per-second. No figure of a GPU is measured here.
+Tasks, what waits for what, and their order are those of a real sweep (`launch/plan.py`), and so is the rule by which
+slots take them (`launch/schedule.py`); nothing is trained. Costs are the rates below times the published lengths.
 """
 
-import heapq
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
+import jax
 import numpy as np
 import tyro
+from matplotlib.figure import Figure
+from pictures import label_axes, save
 from tabulate import tabulate
 
-from offline_mbrl.launch.cost import FIT_SECONDS, START_SECONDS, UNITS, UPDATES_PER_SECOND
-from offline_mbrl.stopping import SAVE_EVERY
+from offline_mbrl.algorithms.registry import definitions
+from offline_mbrl.data.builtin.recipe import full_size
+from offline_mbrl.data.synthetic import synthetic
+from offline_mbrl.launch.cost import UNITS
+from offline_mbrl.launch.plan import make_plan
+from offline_mbrl.launch.schedule import makespan
+from offline_mbrl.launch.task import Options, Task
+from offline_mbrl.pretraining.fit import result_shape
+from offline_mbrl.results.figure_style import PALETTE
+from offline_mbrl.tasks import TASKS, get_task
+from offline_mbrl.training.experiment import lane_keys
+from offline_mbrl.training.job import Job, make_job
+from offline_mbrl.training.loop import compile_lanes
+from offline_mbrl.training.system import make_system
 
-MODEL_BASED = ("mopo", "morel", "rambo", "mobile", "micro", "combo", "crop", "armor")
-TASKS = 12
-CHECKPOINT_BYTES = 135e6
-"""Of one seed of a system that keeps imagined rows, its ring included; a twentieth of it for the others."""
-
-
-class Work(NamedTuple):
-    """One program of a sweep."""
-
-    seconds: float
-    needs: int | None  # the task whose fit has to be there first
-    checkpoint: float = 0.0  # bytes
+Rates = Mapping[int, float]
+"""Seed-steps a second by number of seeds of one program."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """What is simulated."""
+class Slot:
+    """What one program at a time runs on, as measured (hopper, MOPO with its rollouts, ensembles of 7 x 4 x 200)."""
 
-    slots: tuple[int, ...] = (1, 8, 32, 100)
-    """programs at once"""
-    failures: tuple[float, ...] = (0.0, 0.01, 0.1)
-    """of a slot, per hour"""
-    seeds: int = 10
-    """of each system and task"""
-    seeds_per_program: int = 10
-    """of them, side by side in one program"""
-    steps: int = 1_000_000
-    """gradient steps of a job"""
-    steps_per_second: float = UPDATES_PER_SECOND
-    """SAC steps that a slot makes a second, over all seeds"""
-    fit_speedup: float = 1.0
-    """how much faster a fit is than on two CPU cores"""
-    storage: float = 500e6
-    """bytes a second that the shared storage takes"""
-    draws: int = 20
-    """simulations with failures, of which the mean is shown"""
-    json: Path | None = None
-    """where the numbers go"""
-    plot: Path | None = None
-    """where the picture goes"""
+    name: str
+    updates: Rates
+    fit_steps: Rates
+    control_steps: float  # of evaluation, a second, on the slot's share of cores
 
 
-def work_of(options: Options) -> tuple[list[float], list[Work]]:
-    """Seconds of the fit of each task, and the programs: every system on every task."""
-    fit = START_SECONDS + FIT_SECONDS * options.seeds / options.fit_speedup
-    programs_of_one = -(-options.seeds // options.seeds_per_program)
-    lanes = [len(part) for part in np.array_split(np.arange(options.seeds), programs_of_one)]
-    programs = []
-    for name, units in UNITS.items():
-        imagines = name in MODEL_BASED
-        for task in range(TASKS):
-            for count in lanes:
-                seconds = START_SECONDS + units / options.steps_per_second * options.steps * count
-                written = count * CHECKPOINT_BYTES * (1.0 if imagines else 0.05)
-                programs.append(Work(seconds, task if imagines else None, written))
-    return [fit] * TASKS, programs
+SLOTS = {
+    "cores": Slot("two cores of an AMD EPYC", {1: 249.0, 4: 221.0}, {1: 148.0, 4: 129.0}, 17_400.0),
+    # The rates of this package's loop as it was prototyped; evaluation is that of eight cores, four times that of two.
+    "gpu": Slot(
+        "one NVIDIA H200 and eight cores",
+        {1: 8_667.0, 4: 24_022.0, 16: 40_010.0, 32: 47_289.0},
+        {1: 6_829.0, 4: 18_942.0, 16: 25_816.0, 32: 28_045.0},
+        4 * 17_400.0,
+    ),
+}
+
+EPOCHS = 50
+"""Of an ensemble's fit, as early stopping leaves them on a million rows."""
+
+FIT_BATCH = 256
+COMPILE_SECONDS = {"mopo": 7.8, "morel": 7.7, "rambo": 10.8, "crop": 14.9, "combo": 9.1, "mobile": 15.5, "armor": 10.2}
+COMPILE_SECONDS |= {
+    "micro": 15.1,
+    "bc": 1.5,
+    "td3_bc": 4.1,
+    "iql": 4.8,
+    "atac": 5.6,
+    "drop": 6.7,
+    "cql": 6.0,
+    "edac": 4.9,
+}
+START_SECONDS = 10.0
+"""An interpreter, JAX, and the data read from the cache."""
+
+STEPS_OF_EPISODE = {"hopper": 600.0, "walker2d": 900.0, "halfcheetah": 1000.0}
+"""Control steps of an evaluation's episode; those of robots that fall are shorter."""
+
+ENGINE_SECONDS = {"local": 0.0, "ray": 0.01, "slurm": 4.0}
+"""What an executor adds to each task (`benchmarks/executors.py`)."""
+
+SAVE_SECONDS = 60.0
+RESTART_SECONDS = 30.0
+"""A lost worker's next attempt: noticed, started, compiled from the cache, restored."""
 
 
-def makespan(
-    fits: Sequence[float],
-    programs: Sequence[Work],
-    slots: int,
-    failures_per_hour: float = 0.0,
-    storage: float = np.inf,
-    rng: np.random.Generator | None = None,
-) -> float:
-    """Seconds until all is done, by list scheduling: whenever a slot is free it takes the longest work that may begin.
+def rate(rates: Rates, seeds: int) -> float:
+    """Seed-steps a second, between the measured numbers of seeds by their logarithm and constant outside."""
+    known = sorted(rates)
+    return float(np.interp(math.log(seeds), [math.log(one) for one in known], [rates[one] for one in known]))
+
+
+def make_jobs(seeds: int, seeds_per_job: int) -> list[Job]:
+    """Every system on every task with its published length."""
+    blocks = [tuple(range(first, min(first + seeds_per_job, seeds))) for first in range(0, seeds, seeds_per_job)]
+    return [make_job(name, task, seeds=block) for name in definitions() for task in TASKS for block in blocks]
+
+
+def priced(task: Task, slot: Slot, engine: str) -> Task:
+    """A task with what it costs on `slot`."""
+    seconds = fit_seconds(task, slot) if task.fit else sum(train_seconds(job, slot) for job in task.jobs)
+    return replace(task, cost=START_SECONDS + ENGINE_SECONDS[engine] + seconds)
+
+
+def fit_seconds(task: Task, slot: Slot) -> float:
+    """Epochs over the task's rows, all seeds side by side."""
+    job = task.jobs[0]
+    steps = EPOCHS * full_size(get_task(job.task)) / FIT_BATCH
+    return COMPILE_SECONDS["mopo"] + steps * len(job.seeds) / rate(slot.fit_steps, len(job.seeds))
+
+
+def train_seconds(job: Job, slot: Slot) -> float:
+    """Gradient steps at the system's own cost, and the evaluations between them."""
+    seeds, robot = len(job.seeds), get_task(job.task).robot.name
+    steps = job.steps * seeds * UNITS[job.algorithm] / rate(slot.updates, seeds)
+    played = job.steps / job.evaluate_every * job.episodes * seeds * STEPS_OF_EPISODE[robot]
+    return COMPILE_SECONDS[job.algorithm] + steps + played / slot.control_steps
+
+
+def with_failures(tasks: Iterable[Task], per_day: float, draws: np.random.Generator) -> list[Task]:
+    """Tasks with what failures cost them: work since the last checkpoint, uniformly spread, and a restart.
+
+    `per_day` workers are lost on each slot in a day of work, independently of each other (Poisson).
+    """
+    longer = []
+    for task in tasks:
+        count = draws.poisson(per_day * task.cost / 86_400)
+        lost = draws.uniform(0, min(SAVE_SECONDS, task.cost), count).sum() + count * RESTART_SECONDS
+        longer.append(replace(task, cost=task.cost + float(lost)))
+    return longer
+
+
+def hours(tasks: Sequence[Task], slots: int, per_day: float = 0.0, repeats: int = 5) -> float:
+    """Mean hours until all is done."""
+    draws = np.random.default_rng(0)
+    times = [makespan(with_failures(tasks, per_day, draws), slots) for _ in range(repeats if per_day else 1)]
+    return float(np.mean(times)) / 3600
+
+
+def by_slots(plans: Mapping[str, Sequence[Task]], slots: Sequence[int]) -> str:
+    """Hours by number of slots, and how much of the slots' time is work."""
+    rows = []
+    for count in slots:
+        row: list[object] = [count]
+        for tasks in plans.values():
+            took, work = hours(tasks, count), sum(task.cost for task in tasks) / 3600
+            row += [took, 100 * work / (count * took)]
+        rows.append(row)
+    head = ["slots", *(text for name in plans for text in (f"{name}, h", "busy, %"))]
+    return tabulate(rows, head, tablefmt="github", floatfmt=(",.0f", *([",.1f", ".0f"] * len(plans))))
+
+
+def by_failures(tasks: Sequence[Task], slots: Sequence[int], failures: Sequence[float]) -> str:
+    """Hours by number of slots and workers lost a day."""
+    rows = [[count, *(hours(tasks, count, per_day) for per_day in failures)] for count in slots]
+    return tabulate(rows, ["slots", *(f"{one:g} a day" for one in failures)], tablefmt="github", floatfmt=",.1f")
+
+
+def by_kind(tasks: Sequence[Task]) -> str:
+    """Where the work is: fits, and every system's jobs."""
+    work: dict[str, list[float]] = {}
+    for task in tasks:
+        work.setdefault("fits" if task.fit else task.jobs[0].algorithm, []).append(task.cost / 3600)
+    rows = [
+        [name, len(costs), sum(costs), max(costs)] for name, costs in sorted(work.items(), key=lambda one: -sum(one[1]))
+    ]
+    return tabulate(rows, ["", "programs", "all, h", "longest, h"], tablefmt="github", floatfmt=",.1f")
+
+
+def state_bytes(algorithm: str) -> int:
+    """Bytes of one seed's state in training, which a checkpoint writes; shapes alone, nothing is computed."""
+    task = get_task("halfcheetah-medium")
+    system = make_system(algorithm, task)
+    data = system.rows(synthetic(task, 300))
+    fits = {name: result_shape(pretraining, data, 1) for name, pretraining in system.pretraining.items()}
+    program = compile_lanes(system.build, {}, 5000)
+    state = jax.eval_shape(program.init, lane_keys([0], "init"), data, fits)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+
+
+def written(task: Task, sizes: Mapping[str, int]) -> int:
+    """Bytes of a checkpoint of all jobs of a task; a fit saves little."""
+    return 0 if task.fit else sum(sizes[job.algorithm] * len(job.seeds) for job in task.jobs)
+
+
+def with_storage(tasks: Sequence[Task], sizes: Mapping[str, int], share: float) -> list[Task]:
+    """Tasks where each has `share` bytes a second of the storage.
+
+    A checkpoint is written beside the training, which waits only where that takes longer than the time between two.
+    """
+    return [replace(one, cost=one.cost * max(1.0, written(one, sizes) / share / SAVE_SECONDS)) for one in tasks]
+
+
+def by_storage(tasks: Sequence[Task], slots: Sequence[int], rates: Sequence[float]) -> str:
+    """What checkpoints ask of the shared storage while all slots are busy, and hours where it gives less."""
+    sizes = {name: state_bytes(name) for name in {job.algorithm for task in tasks for job in task.jobs}}
+    costs = [task.cost for task in tasks]
+    mean = float(np.average([written(task, sizes) for task in tasks], weights=costs)) / SAVE_SECONDS
+    rows = []
+    for count in slots:
+        busy = min(count, len(tasks))
+        slowed = (hours(with_storage(tasks, sizes, one * 1e9 / busy), count) for one in rates)
+        rows.append([count, busy * mean / 1e9, *slowed])
+    head = ["slots", "asked, GB/s", *(f"h with {one:g} GB/s" for one in rates)]
+    return tabulate(rows, head, tablefmt="github", floatfmt=(",.0f", ",.2f", *([",.1f"] * len(rates))))
+
+
+def draw(curves: Mapping[str, Sequence[tuple[int, float]]], title: str, path: Path) -> None:
+    """Hours over slots."""
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for (name, points), color in zip(curves.items(), PALETTE, strict=False):
+        axes.plot(*zip(*points, strict=True), "o-", ms=3, lw=1.2, color=color, label=name)
+    label_axes(axes, "slots", "hours")
+    axes.set_title(title, fontsize=9)
+    axes.legend(frameon=False, fontsize=7)
+    save(figure, path)
+
+
+def main(
+    slot: str = "gpu",
+    seeds: int = 10,
+    blocks: tuple[int, ...] = (10, 5, 1),
+    slots: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 100, 256),
+    failures: tuple[float, ...] = (0.0, 1.0, 24.0, 240.0),
+    storage: tuple[float, ...] = (0.1, 0.5, 2.0),
+    engine: str = "local",
+    picture: Path | None = None,
+) -> None:
+    """Prints the tables, and draws the picture.
 
     Args:
-      fits: seconds of each task's fit.
-      programs: what is trained.
-      slots: how many run at once.
-      failures_per_hour: of a slot; each costs what was done since the last checkpoint, half of the interval on
-        average, and a new start.
-      storage: bytes a second that all checkpoints together may take.
-      rng: of the failures.
+      slot: what a program runs on, gpu or cores.
+      seeds: of every system on every task.
+      blocks: seeds of one program, for each a column; failures and storage are simulated for the first.
+      slots: programs at a time.
+      failures: workers lost in a day of a slot's work.
+      storage: GB/s that the shared storage takes from all slots together.
+      engine: whose overhead is added to each task: local, ray or slurm.
+      picture: where to draw hours over slots.
     """
-    share = storage / min(slots, max(1, len(programs)))
-    seconds = [work.seconds * max(1.0, work.checkpoint / share / SAVE_EVERY) for work in programs] + list(fits)
-    ready: list[tuple[float, int]] = []  # (-seconds, number): longest first
-    waiting: dict[int, list[int]] = {}
-    for number, work in enumerate(programs):
-        waiting.setdefault(work.needs, []).append(number) if work.needs is not None else heapq.heappush(
-            ready, (-seconds[number], number)
-        )
-    # A fit is as urgent as the longest program that waits for it.
-    for task in range(len(fits)):
-        behind = max((seconds[number] for number in waiting.get(task, [])), default=0.0)
-        heapq.heappush(ready, (-(fits[task] + behind), len(programs) + task))
-    running: list[tuple[float, int]] = []
-    now, free = 0.0, slots
-    while ready or running:
-        while ready and free:
-            _, number = heapq.heappop(ready)
-            lost = _lost(seconds[number], failures_per_hour, rng)
-            heapq.heappush(running, (now + seconds[number] + lost, number))
-            free -= 1
-        now, number = heapq.heappop(running)
-        free += 1
-        for behind in waiting.pop(number - len(programs), []) if number >= len(programs) else []:
-            heapq.heappush(ready, (-seconds[behind], behind))
-    return now
-
-
-def _lost(seconds: float, failures_per_hour: float, rng: np.random.Generator | None) -> float:
-    if not failures_per_hour or rng is None:
-        return 0.0
-    return float(rng.poisson(failures_per_hour * seconds / 3600) * (START_SECONDS + SAVE_EVERY / 2))
-
-
-def simulate(options: Options) -> list[dict[str, float]]:
-    """A row for each number of slots and rate of failures."""
-    fits, programs = work_of(options)
-    total = sum(fits) + sum(work.seconds for work in programs)
-    rows = []
-    for slots in options.slots:
-        for rate in options.failures:
-            rng = np.random.default_rng(0)
-            draws = options.draws if rate else 1
-            spans = [makespan(fits, programs, slots, rate, options.storage, rng) for _ in range(draws)]
-            hours = float(np.mean(spans)) / 3600
-            rows.append(
-                {"slots": slots, "failures_per_hour": rate, "hours": hours, "busy": total / 3600 / slots / hours}
-            )
-    return rows
-
-
-def draw(rows: Sequence[dict[str, float]], path: Path) -> None:
-    """Makespan against slots, a line for each rate of failures, and what a perfect split would take."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(5, 3.4), layout="constrained")
-    first = min(rows, key=lambda row: (row["slots"], row["failures_per_hour"]))
-    slots = sorted({row["slots"] for row in rows})
-    perfect = [first["hours"] * first["busy"] * first["slots"] / count for count in slots]
-    axes.loglog(slots, perfect, color="0.6", linestyle="--", label="split evenly")
-    for rate in sorted({row["failures_per_hour"] for row in rows}):
-        own = [row for row in rows if row["failures_per_hour"] == rate]
-        axes.loglog(
-            [row["slots"] for row in own], [row["hours"] for row in own], marker="o", label=f"{rate:g} failures/h"
-        )
-    axes.set(xlabel="slots", ylabel="hours", title="15 systems × 12 tasks")
-    axes.legend()
-    figure.savefig(path, dpi=150)
-
-
-def main(options: Options) -> None:
-    """Prints the table; writes JSON and a picture where they are asked for."""
-    rows = simulate(options)
-    print(
-        f"15 systems x {TASKS} tasks x {options.seeds} seeds, {options.seeds_per_program} in a program;\n"
-        f"{options.steps:,} steps, {options.steps_per_second:g} SAC steps/s a slot, "
-        f"storage {options.storage / 1e6:g} MB/s\n"
-    )
-    table = [(row["slots"], row["failures_per_hour"], row["hours"], 100 * row["busy"]) for row in rows]
-    print(tabulate(table, headers=("slots", "failures/h", "hours", "busy %"), floatfmt=("", "g", ".1f", ".0f")))
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
-    if options.plot:
-        draw(rows, options.plot)
+    plans = {}
+    for block in blocks:
+        plan = make_plan(make_jobs(seeds, block), Path("none"), Options(lanes=False))
+        plans[f"{block} seeds a program" if block > 1 else "1 seed a program"] = [
+            priced(task, SLOTS[slot], engine) for task in plan
+        ]
+    first = next(iter(plans.values()))
+    work = sum(task.cost for task in first) / 3600
+    print(f"Slot: {SLOTS[slot].name}; engine: {engine}; {len(first)} tasks of {work:,.0f} h\n")
+    print(by_kind(first), by_slots(plans, slots), by_failures(first, slots, failures), sep="\n\n")
+    print("\n" + by_storage(first, slots, storage))
+    if picture:
+        curves = {name: [(count, hours(tasks, count)) for count in slots] for name, tasks in plans.items()}
+        curves["all slots busy"] = [(count, work / count) for count in slots]
+        draw(curves, f"{len(first)} tasks on slots of {SLOTS[slot].name}", picture)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    tyro.cli(main)

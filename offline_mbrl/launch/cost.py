@@ -9,8 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
+from offline_mbrl.data.builtin.recipe import full_size
 from offline_mbrl.errors import UserError
 from offline_mbrl.storage import records
+from offline_mbrl.tasks import get_task
 from offline_mbrl.training.job import Job
 
 UPDATES_PER_SECOND = 250.0
@@ -61,14 +63,14 @@ def train_cost(jobs: Iterable[Job], rates: Rates) -> float:
 
 def fit_cost(job: Job) -> float:
     """Seconds to fit what the seeds of `job` need."""
-    return START_SECONDS + FIT_SECONDS * len(job.seeds) * (job.size or FULL_ROWS) / FULL_ROWS
+    return START_SECONDS + FIT_SECONDS * len(job.seeds) * _rows(job) / FULL_ROWS
 
 
 def memory(jobs: Iterable[Job], fits: bool) -> int:
     """Bytes that one program for all lanes of `jobs` holds at most; `fits` says whether it imagines with a model."""
     lanes, rows = 0, 0
     for job in jobs:
-        lanes, rows = lanes + len(job.seeds), job.size or FULL_ROWS
+        lanes, rows = lanes + len(job.seeds), _rows(job)
     return round(BASE_BYTES + rows * ROW_BYTES + lanes * LANE_BYTES[fits] * min(1.0, rows / FULL_ROWS))
 
 
@@ -95,6 +97,11 @@ def measured_seconds(folder: Path) -> float | None:
         return float(sum(said.values()))
     began, ended = (os.stat(folder / name).st_mtime for name in (records.ENVIRONMENT, records.DONE))
     return max(ended - began, 0.0)
+
+
+def _rows(job: Job) -> int:
+    """Rows of the data set; D4RL's number where the job does not say."""
+    return job.size or full_size(get_task(job.task))
 
 
 def _step_cost(job: Job, rates: Rates) -> float:

@@ -7,6 +7,7 @@ tries nothing again, so that the rules of a sweep are the same everywhere.
 
 import logging
 import secrets
+import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -77,6 +78,7 @@ def _connect(options: RayOptions) -> Any:
     except ImportError:
         raise UserError("--executor ray needs Ray; pip install 'offline-mbrl[ray]'") from None
     local = options.address in (None, "local")
+    _probe(options.address or "")
     try:
         ray.init(
             address="local" if local else options.address,
@@ -87,6 +89,19 @@ def _connect(options: RayOptions) -> Any:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"no Ray cluster at {options.address} ({error}); start one with ray start --head") from error
     return ray
+
+
+def _probe(address: str) -> None:
+    """Raises `UserError` where nobody listens at HOST:PORT; Ray itself would try for a minute."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()) or "://" in address:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10.0).close()
+    except OSError as error:
+        raise UserError(
+            f"no Ray cluster at {address} ({error.strerror or error}); start one: ray start --head"
+        ) from None
 
 
 def _slots(resources: dict[str, float], options: RayOptions) -> int:

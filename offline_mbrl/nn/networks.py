@@ -1,5 +1,6 @@
 """Actor and critic networks, and the optimizer state that travels with a network's weights."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -57,8 +58,9 @@ def uniform_by(fan_in: int) -> nn.initializers.Initializer:
 
 
 def dense_product(x: Array, weight: Array, *_: Any, **__: Any) -> Array:
-    """`layers.product` as flax asks for it: rows [..., i] in one batch."""
-    return product(x.reshape(-1, x.shape[-1]), weight).reshape(*x.shape[:-1], -1)
+    """`layers.product` as flax asks for it: rows [..., i] in one batch, which may be empty."""
+    rows, (inputs, outputs) = x.shape[:-1], weight.shape
+    return product(x.reshape(math.prod(rows), inputs), weight).reshape(*rows, outputs)
 
 
 class MLP(nn.Module):

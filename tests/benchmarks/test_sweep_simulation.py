@@ -1,39 +1,28 @@
-"""Makespans by hand."""
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from sweep_simulation import Options, Work, makespan, simulate
+from sweep_simulation import RESTART_SECONDS, SAVE_SECONDS, SLOTS, rate, with_failures, with_storage
+
+from offline_mbrl.launch.task import Task
+from tests.launch.runs import job
 
 
-def test_the_longest_goes_first() -> None:
-    programs = [Work(seconds, None) for seconds in (1.0, 2.0, 3.0)]
-    assert makespan([], programs, 1) == 6.0
-    assert makespan([], programs, 2) == 3.0  # 3 beside 2 and 1
-    assert makespan([], programs, 3) == 3.0
+def test_a_rate_between_two_measured_ones_is_read_by_the_logarithm_of_the_seeds() -> None:
+    assert rate({1: 100.0, 4: 300.0}, 2) == 200.0
+    assert rate({1: 100.0, 4: 300.0}, 16) == 300.0
+    assert rate(SLOTS["gpu"].updates, 4) == 24_022.0
 
 
-def test_programs_wait_for_their_fit_and_others_do_not() -> None:
-    programs = [Work(5.0, 0), Work(5.0, 0), Work(4.0, None)]
-    assert makespan([2.0], programs, 3) == 7.0  # the fit, then both; the third beside
-    assert makespan([2.0], programs, 1) == 16.0
+def test_a_failure_costs_half_a_checkpoint_interval_and_a_restart_on_average() -> None:
+    task = Task("long", (), cost=86_400.0 * 1000)
+    (longer,) = with_failures([task], 2.0, np.random.default_rng(0))
+    assert (longer.cost - task.cost) / 2000 == pytest.approx(SAVE_SECONDS / 2 + RESTART_SECONDS, rel=0.1)
+    assert with_failures([task], 0.0, np.random.default_rng(0)) == [task]
 
 
-def test_failures_cost_a_start_and_half_an_interval() -> None:
-    rng = np.random.default_rng(0)
-    programs = [Work(3600.0, None)]
-    spans = [makespan([], programs, 1, 2.0, rng=rng) for _ in range(2000)]
-    assert np.mean(spans) == pytest.approx(3600 + 2 * (20 + 30), rel=0.002)
-
-
-def test_a_storage_that_is_too_slow_slows_the_work() -> None:
-    programs = [Work(10.0, None, 6000.0)] * 4  # 6000 bytes every 60 s: 100 a second each
-    assert makespan([], programs, 4, storage=400.0) == 10.0
-    assert makespan([], programs, 4, storage=200.0) == 20.0
-    assert makespan([], programs, 1, storage=100.0) == 40.0
-
-
-def test_more_slots_never_take_longer() -> None:
-    rows = simulate(Options(slots=(1, 4, 16), failures=(0.0,), storage=np.inf))
-    hours = [row["hours"] for row in rows]
-    assert hours == sorted(hours, reverse=True)
-    assert all(0 < row["busy"] <= 1 + 1e-9 for row in rows)
+def test_a_storage_that_takes_longer_than_the_time_between_checkpoints_slows_the_work() -> None:
+    task = Task("saves", (job(seeds=(0, 1)),), cost=10.0)  # twice 3000 bytes every 60 s: 100 a second
+    assert [one.cost for one in with_storage([task], {"bc": 3000}, 100.0)] == [10.0]
+    assert [one.cost for one in with_storage([task], {"bc": 3000}, 25.0)] == [40.0]
+    assert with_storage([replace(task, fit="dynamics")], {"bc": 3000}, 1.0)[0].cost == 10.0

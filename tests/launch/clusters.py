@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -54,6 +55,8 @@ def ray_site(folder: Path) -> Iterator[Site]:
     """A head and a second node, one core each; skipped where Ray is not installed."""
     pytest.importorskip("ray", reason="Ray is not installed")
     scratch, port = tempfile.mkdtemp(prefix="r"), free_port()  # sockets have short paths only
+    # A token of its own: without one, whether Ray asks for one depends on what was run on this host before.
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     shared = ["--num-cpus=1", "--node-ip-address=127.0.0.1", "--disable-usage-stats", "--block"]
     shared += ["--object-store-memory=80000000"]
     head = [
@@ -65,13 +68,13 @@ def ray_site(folder: Path) -> Iterator[Site]:
         f"--temp-dir={scratch}",
         *shared,
     ]
-    nodes = [_start(head)]
+    nodes = [_start(head, token)]
     try:
         until(lambda: _answers(port), "the head of a Ray cluster")
-        nodes.append(_start([str(RAY), "start", f"--address=127.0.0.1:{port}", *shared]))
+        nodes.append(_start([str(RAY), "start", f"--address=127.0.0.1:{port}", *shared], token))
         until(lambda: len(_named(nodes[1].pid, "raylet")) == 1, "a second Ray node")
         time.sleep(1.0)  # it registers
-        yield Site("ray", ("--ray-address", f"127.0.0.1:{port}"), {}, lambda worker: _lose_ray_node(nodes, worker))
+        yield Site("ray", ("--ray-address", f"127.0.0.1:{port}"), token, lambda worker: _lose_ray_node(nodes, worker))
     finally:
         for node in reversed(nodes):
             _end_tree(node.pid)

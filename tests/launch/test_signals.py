@@ -118,7 +118,7 @@ def test_a_signal_stops_the_sweep_at_a_safe_point_and_nothing_is_tried_again(
     last = records.read_records(first / records.SCORES)[-1]["step"]
     assert (first / "checkpoints" / str(last)).is_dir()
     assert records.job_status(first) == "unfinished"
-    assert not second.exists()
+    assert not (second / records.JOB).exists()
     goes_on(tmp_path, whole)
 
 
@@ -182,8 +182,10 @@ def test_a_sweep_beside_a_living_orphan_leaves_it_alone(tmp_path: Path, whole: l
     end = time.monotonic() + 60
     while str(orphan.pid) not in holder(out / RUN_LOCK) and time.monotonic() < end:
         time.sleep(0.01)
+    orphan.send_signal(signal.SIGSTOP)  # so that it is at its job for as long as the sweep lasts
     beside = subprocess.run(command(tmp_path), env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert f"is in use by process {orphan.pid} on" in beside.stderr
     assert beside.returncode == 1
+    orphan.send_signal(signal.SIGCONT)
     orphan.wait()
     goes_on(tmp_path, whole)

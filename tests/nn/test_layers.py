@@ -39,3 +39,4 @@ def test_a_dense_layer_takes_rows_of_any_shape() -> None:
     x, weight = jnp.arange(24.0).reshape(2, 3, 4), jnp.arange(8.0).reshape(4, 2)
     np.testing.assert_array_equal(dense_product(x, weight), x @ weight)
     np.testing.assert_array_equal(dense_product(x[0, 0], weight), x[0, 0] @ weight)
+    assert dense_product(x[:0], weight).shape == (0, 3, 2)

@@ -358,6 +358,7 @@ def build(problem: Problem, config: DROPConfig, steps: int) -> Algorithm:
 
 def policies(problem: Problem, config: DROPConfig, state: SavedState) -> Mapping[str, PlainActor]:
     """beta(.|s, z) for the z of Best and Grad; the searches at every observation are no plain networks."""
+    state = jax.tree.map(jnp.asarray, state)  # the search takes gradients, which NumPy's arrays have none of
     networks, drop = Networks(**state["networks"]["params"]), make(problem, config)
     deployed = deploy(drop, DROPState(**{**state, "networks": TrainState(networks, None)}))
     layers = dense_layers(networks.actor["MLP_0"])
