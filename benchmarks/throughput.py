@@ -188,7 +188,7 @@ def fits(options: Options, setup: Setup, seeds: int, about: Mapping[str, Any]) -
 
 def periods(options: Options, setup: Setup, seeds: int, about: Mapping[str, Any]) -> Iterator[Line]:
     """Periods by part, and evaluation after or beside training."""
-    settings = {"rollout_batch": options.rollout_batch}
+    settings = {"rollout_batch": options.rollout_batch, "rollout_every": options.updates}
     names = chosen(options, ["mopo"])
     return measure_periods(setup, names, options.updates, options.episodes, options.repeats, settings)
 

@@ -21,6 +21,7 @@ from throughput import Options, main
 from offline_mbrl.dynamics.models.gaussian import GaussianConfig
 from offline_mbrl.errors import UserError
 from offline_mbrl.tasks import get_task
+from offline_mbrl.training.loop import compile_program
 
 TINY = {"hidden": (8, 8)}
 
@@ -74,6 +75,20 @@ def test_a_period_has_its_parts(setup: Setup) -> None:
     assert line["gain"] == line["one_after_the_other_s"] / line["side_by_side_s"]
     assert line["checkpoint_waits_s"] <= line["checkpoint_written_s"]
     assert line["checkpoint_mib"] > 0
+
+
+def test_the_period_asked_for_is_the_interval_of_rollouts(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A period must hold whole intervals: MOPO's own 1000 steps do not fit one of 500.
+    asked: list[tuple[Any, ...]] = []
+
+    def fake(*args: Any) -> Iterator[Line]:
+        asked.append(args)
+        return iter(())
+
+    monkeypatch.setattr(throughput, "measure_periods", fake)
+    list(throughput.periods(Options(updates=500, rollout_batch=20), setup, 2, {}))
+    ((_, names, updates, _, _, settings),) = asked
+    assert compile_program(make_case(setup, names[0], settings).job, updates).period == 500
 
 
 def test_nobody_falls_in_a_timed_evaluation() -> None:
