@@ -6,12 +6,13 @@ weight sets its size.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from offline_mbrl.dynamics.ensemble import Gaussian
+from offline_mbrl.dynamics.ensemble import Gaussian, draw, pick
 from offline_mbrl.dynamics.uncertainty import PENALTIES
 from offline_mbrl.simulation.rules import Floats
 
@@ -39,7 +40,8 @@ def step_error(mean: Floats, elites: NDArray[np.integer], true: Floats, std: Flo
 def correlations(own: Gaussian, member: NDArray[np.integer], error: Floats) -> dict[str, Correlation]:
     """Every penalty's rank correlation with `error` [B], where elite `member` [B] was sampled."""
     chosen = jnp.asarray(member, jnp.int32)
-    measured = {name: np.asarray(penalty.measure(own, chosen)) for name, penalty in PENALTIES.items()}
+    drawn = draw(pick(own, chosen), jax.random.key(0))  # for the penalties that judge a sampled step
+    measured = {name: np.asarray(penalty(own, chosen, drawn)) for name, penalty in PENALTIES.items()}
     return {name: rank_correlation(values, error) for name, values in measured.items()}
 
 
