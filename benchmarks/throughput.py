@@ -22,7 +22,6 @@ from fits import measure_fits
 from gpu_kernels import measure_kernels
 from measure import Line, Setup, command, peak_bandwidth, peak_flops, set_up
 from periods import measure_periods
-from pictures import draw_roofline
 from rates import measure_rates
 from relative import COLUMNS, LEGEND, measure_relative
 from systems import measure_systems
@@ -219,6 +218,8 @@ def hand_out(options: Options, report: dict[str, Any]) -> None:
     """Prints the tables or the JSON, and draws what was asked for."""
     print(json.dumps(report, indent=2) if options.json else tables(report["lines"]))
     if options.roofline:
+        from pictures import draw_roofline  # it needs Matplotlib, which a GPU machine may lack
+
         draw_roofline(report["about"], report["lines"], options.roofline)
 
 
