@@ -1,7 +1,5 @@
 """Seconds to generate, load and read data sets of D4RL's size. Run it on a machine that does nothing else."""
 
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,6 +14,7 @@ from offline_mbrl.data.builtin.recipe import load_builtin
 from offline_mbrl.data.d4rl.reader import read
 from offline_mbrl.machine import available_cores
 from offline_mbrl.tasks import get_task
+from offline_mbrl.training.timing import process_memory
 
 T = TypeVar("T")
 
@@ -48,8 +47,7 @@ def write_official_layout(path: Path, rows: int) -> float:
 
 def peak() -> float:
     """Peak memory of this process so far [GiB]."""
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**30
+    return (process_memory() or 0) / 2**30
 
 
 def main(tasks: tuple[str, ...] = ("hopper-medium", "halfcheetah-medium"), rows: int = 1_000_000) -> None:

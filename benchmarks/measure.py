@@ -1,6 +1,5 @@
 """What the measurements share: what they are made on, how they are timed, and the machine's limits."""
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from offline_mbrl.errors import UserError
 from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.simulation.termination import problem_of
 from offline_mbrl.tasks import Task
+from offline_mbrl.training import timing
 from offline_mbrl.types import Data, Key, Problem
 
 Options = TypeVar("Options")
@@ -94,10 +94,7 @@ def dynamics_fit(config: EnsembleConfig, problem: Problem) -> Pretraining:
 
 def peak_memory() -> float:
     """GiB that were in use at most: on the device, or in this process where the device is the CPU."""
-    stats = jax.devices()[0].memory_stats() or {}
-    if "peak_bytes_in_use" in stats:
-        return float(stats["peak_bytes_in_use"]) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return (timing.peak_memory() or 0) / 2**30
 
 
 def command(main: Callable[[Options], None], options: Options) -> None:

@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.medium
 
 ROOT = Path(__file__).parents[1]
-ABSENT = ("minari", "duckdb", "matplotlib", "httpx", "jinja2", "plotly", "tenacity", "PIL", "pandas")
+ABSENT = ("minari", "duckdb", "matplotlib", "httpx", "jinja2", "plotly", "tenacity", "scipy", "PIL", "pandas")
 
 BLOCK = f"""
 import sys

@@ -8,7 +8,7 @@ from rich.console import Console
 from offline_mbrl.errors import UserError
 from offline_mbrl.launch.schedule import makespan
 from offline_mbrl.launch.task import Outcome, Task
-from offline_mbrl.results.report.digits import duration
+from offline_mbrl.progress import duration
 from offline_mbrl.results.status import read_state
 from offline_mbrl.storage import records
 

@@ -8,7 +8,8 @@ from tabulate import tabulate
 from offline_mbrl.launch.plan import make_plan
 from offline_mbrl.launch.schedule import makespan
 from offline_mbrl.launch.task import Options, Task
-from offline_mbrl.results.report.digits import duration, plural
+from offline_mbrl.progress import duration
+from offline_mbrl.results.report.digits import plural
 from offline_mbrl.storage import records
 from offline_mbrl.training.job import Job
 

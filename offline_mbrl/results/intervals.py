@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy import stats
+from numpy.typing import ArrayLike, NDArray
 
 from offline_mbrl.results.statistics import LEVEL, Band, Estimate
 
@@ -33,7 +32,7 @@ def t_band(curves: ArrayLike, level: float = LEVEL) -> Band:
     mean, count = seeds.mean(axis=0), len(seeds)
     if count < 2:
         return Band(mean)
-    reach = float(stats.t.ppf((1 + level) / 2, count - 1)) * seeds.std(axis=0, ddof=1) / count**0.5
+    reach = float(_quantile(level, count - 1)) * seeds.std(axis=0, ddof=1) / count**0.5
     return Band(mean, mean - reach, mean + reach)
 
 
@@ -80,7 +79,7 @@ def interval(about: Spread, level: float = LEVEL) -> Estimate:
     """The t-interval around a mean; none without a variance above 0."""
     if not (about.freedom > 0 and about.variance > 0):
         return Estimate(about.mean)
-    reach = float(stats.t.ppf((1 + level) / 2, about.freedom)) * about.variance**0.5
+    reach = float(_quantile(level, about.freedom)) * about.variance**0.5
     return Estimate(about.mean, about.mean - reach, about.mean + reach)
 
 
@@ -102,8 +101,18 @@ def seeds_needed(
     counts = np.arange(2, MOST_SEEDS + 1)
     freedom = counts - 1 if paired else 2 * (counts - 1)
     shift = points / max(std, 1e-9) * np.sqrt(counts if paired else counts / 2)
-    bound = stats.t.ppf((1 + level) / 2, freedom)
+    from scipy import stats
+
+    bound = _quantile(level, freedom)
     # Far tails of the noncentral t are not finite in SciPy; a shift this large is always found.
     found = np.where(shift > bound + 8, 1.0, stats.nct.sf(bound, freedom, np.minimum(shift, bound + 8)))
     enough = counts[found >= power]
     return int(enough[0]) if enough.size else None
+
+
+def _quantile(level: float, freedom: ArrayLike) -> NDArray[np.float64]:
+    """How many standard errors Student's interval of that level reaches to each side."""
+    # Imported here: `train` ends with a score, and one seed has no interval.
+    from scipy import stats
+
+    return np.asarray(stats.t.ppf((1 + level) / 2, freedom))

@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from offline_mbrl.errors import UserError
-from offline_mbrl.results.report.digits import MISSING, count, duration, plural
+from offline_mbrl.progress import MISSING, duration
+from offline_mbrl.results.report.digits import count, plural
 from offline_mbrl.storage import records
 from offline_mbrl.storage.lock import RUN_LOCK, holder
 

@@ -86,8 +86,11 @@ def compiling() -> Busy:
 def peak_memory() -> int | None:
     """Most bytes that were in use: on the device where it counts them, otherwise of this process."""
     counted = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    if counted is not None:
-        return int(counted)
+    return process_memory() if counted is None else int(counted)
+
+
+def process_memory() -> int | None:
+    """Most bytes that this process had in the host's memory; None where the system does not tell."""
     if sys.platform == "win32":
         return None
     import resource

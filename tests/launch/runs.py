@@ -3,11 +3,13 @@
 import hashlib
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from offline_mbrl.storage import records
-from offline_mbrl.training.job import Job, make_job
+from offline_mbrl.training.job import Job, Paths, make_job
+from offline_mbrl.training.run import run_job
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 COMMAND = [sys.executable, "-c", "from offline_mbrl.cli.entry import main; main()"]
@@ -31,6 +33,14 @@ def suite(folder: Path, jobs: int, steps: int) -> Path:
         '[[run]]\nalgorithm = "bc"\nset = { hidden = [8, 8], batch_size = 16 }\n'
     )
     return path
+
+
+def undisturbed(jobs: Sequence[Job], folder: Path) -> list[dict[str, str]]:
+    """What `jobs` find when nothing stops them."""
+    outs = [folder / one.name for one in jobs]
+    for one, out in zip(jobs, outs, strict=True):
+        run_job(one, out, Paths(cache=folder / "cache"))
+    return [results(out) for out in outs]
 
 
 def results(folder: Path) -> dict[str, str]:

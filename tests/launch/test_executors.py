@@ -12,10 +12,8 @@ import pytest
 
 from offline_mbrl.storage import records
 from offline_mbrl.storage.lock import RUN_LOCK, holder
-from offline_mbrl.training.job import Paths
-from offline_mbrl.training.run import run_job
 from tests.launch.clusters import SITES, Site, release, until
-from tests.launch.runs import COMMAND, ENVIRONMENT, job, results, suite
+from tests.launch.runs import COMMAND, ENVIRONMENT, job, results, suite, undisturbed
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,10 +27,7 @@ HOLDER = re.compile(r"process (\d+) on")
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
     """What the two jobs find when nothing stops them."""
-    folder = tmp_path_factory.mktemp("whole")
-    for one in JOBS:
-        run_job(one, folder / one.name, Paths(cache=folder / "cache"))
-    return [results(folder / one.name) for one in JOBS]
+    return undisturbed(JOBS, tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture(params=list(SITES))

@@ -14,9 +14,7 @@ import pytest
 
 from offline_mbrl.storage import records
 from offline_mbrl.storage.lock import RUN_LOCK, holder
-from offline_mbrl.training.job import Paths
-from offline_mbrl.training.run import run_job
-from tests.launch.runs import COMMAND, ENVIRONMENT, job, results, suite
+from tests.launch.runs import COMMAND, ENVIRONMENT, job, results, suite, undisturbed
 
 pytestmark = [
     pytest.mark.medium,
@@ -81,10 +79,7 @@ def await_end(pid: int) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
     """What the two jobs find when nothing stops them."""
-    folder = tmp_path_factory.mktemp("whole")
-    for one in JOBS:
-        run_job(one, folder / one.name, Paths(cache=folder / "cache"))
-    return [results(folder / one.name) for one in JOBS]
+    return undisturbed(JOBS, tmp_path_factory.mktemp("whole"))
 
 
 def goes_on(folder: Path, whole: list[dict[str, str]]) -> None:
