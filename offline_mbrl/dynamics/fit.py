@@ -14,7 +14,7 @@ from offline_mbrl.dynamics.config import EnsembleConfig
 from offline_mbrl.dynamics.ensemble import Ensemble, MemberWeights
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.layers import Layer
-from offline_mbrl.nn.normalizer import Normalizer
+from offline_mbrl.nn.normalizer import Normalizer, fit_normalizer
 from offline_mbrl.pretraining.contract import Pretraining, Progress, unchanged
 from offline_mbrl.types import Array, Data, Key, Transition
 
@@ -71,7 +71,7 @@ def standardize(normalizer: Normalizer, rows: Transition) -> Transition:
 
 def standardize_data(data: Data) -> Data:
     """The data with observations z-scored by their own mean and deviation."""
-    normalizer = jax.jit(Normalizer.fit)(data.transitions.obs)
+    normalizer = fit_normalizer(data.transitions.obs)
     return data._replace(transitions=jax.jit(standardize)(normalizer, data.transitions))
 
 

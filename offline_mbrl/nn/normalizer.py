@@ -1,5 +1,6 @@
 """Per-feature standardization as a pytree."""
 
+import jax
 import jax.numpy as jnp
 from flax import struct
 
@@ -30,3 +31,7 @@ class Normalizer(struct.PyTreeNode):
     def invert(self, z: Array) -> Array:
         """The x [..., d] that `apply` turns into z."""
         return z * self.std + self.mean
+
+
+fit_normalizer = jax.jit(Normalizer.fit)
+"""`Normalizer.fit` as the one program that all share: a method is another function each time it is asked for."""

@@ -16,7 +16,7 @@ from offline_mbrl.algorithms.algorithm import Act, State
 from offline_mbrl.data.dataset import Dataset
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
-from offline_mbrl.nn.normalizer import Normalizer
+from offline_mbrl.nn.normalizer import Normalizer, fit_normalizer
 from offline_mbrl.pretraining.contract import Pretraining, Progress
 from offline_mbrl.pretraining.contract import State as FitState
 from offline_mbrl.pretraining.fit import Report, fit, seed_keys
@@ -146,7 +146,7 @@ def pretrain(
             platform = jax.devices()[0].platform
             kept = fit_id(pretraining, system.task.name, data.fingerprint, precision, platform)
             results[name] = load_or_fit(folder / name / kept, pretraining, rows, seeds, tell)
-    return Pretrained(tuple(seeds), results, jax.jit(Normalizer.fit)(rows.transitions.obs))
+    return Pretrained(tuple(seeds), results, fit_normalizer(rows.transitions.obs))
 
 
 @contextmanager

@@ -103,8 +103,8 @@ def compile_lanes(build: Callable[[Numbers], Algorithm], numbers: Numbers, perio
         advance=lambda state, data, keys, step: advance_all(state, numbers, data, keys, step),
         deploy=(lambda state: deploy_all(state, numbers)) if first.deploy else _same,
         conclude=jax.jit(jax.vmap(first.conclude)) if first.conclude else _same,
-        act=_batch(lambda numbers: build(numbers).act, on_host),
-        variants={name: _batch(partial(_variant, build, name), on_host) for name in first.variants},
+        act=_batch("act", lambda numbers: build(numbers).act, on_host),
+        variants={name: _batch(f"act_{name}", partial(_variant, build, name), on_host) for name in first.variants},
         period=period,
         prepare=lambda state, data, keys: _compile(advance_all, state, numbers, data, keys, 0),
         programs=lambda: int(getattr(advance_all, "_cache_size")()),  # noqa: B009, the attribute is private to jax
@@ -209,11 +209,12 @@ def _variant(build: Callable[[Numbers], Algorithm], name: str, numbers: Numbers)
     return build(numbers).variants[name]
 
 
-def _batch(act_of: Callable[[Numbers], Act], numbers: Mapping[str, np.ndarray]) -> BatchedAct:
-    """The deterministic policy for all lanes and episodes at once."""
+def _batch(name: str, act_of: Callable[[Numbers], Act], numbers: Mapping[str, np.ndarray]) -> BatchedAct:
+    """The deterministic policy for all lanes and episodes at once, a program called `name`."""
 
     def one(state: State, numbers: Numbers, obs: Array) -> Array:
         return act_of(numbers)(state, obs, jax.random.key(0), True)
 
+    one.__name__ = name
     batched = jax.jit(jax.vmap(jax.vmap(one, in_axes=(None, None, 0))))
     return lambda state, obs: batched(state, numbers, obs)
