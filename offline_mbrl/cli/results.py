@@ -82,7 +82,7 @@ def verdict(
 def plot(
     runs: Runs = RESULTS,
     out: Path = Path("curves.png"),
-    kind: Literal["curves", "aggregates", "profiles", "improvement"] = "curves",
+    kind: Literal["curves", "aggregates", "over-steps", "profiles", "improvement"] = "curves",
     center: Literal["mean", "iqm"] = "mean",
     band: Literal["interval", "seeds"] = "interval",
     baseline: str | None = None,

@@ -9,7 +9,7 @@ from offline_mbrl.errors import unknown_name
 from offline_mbrl.launch.suite import Suite
 from offline_mbrl.results.evaluation_rows import Evaluation
 from offline_mbrl.storage.files import write_text
-from offline_mbrl.storage.formats import FORMATS, EnvironmentFile, MetricLine, ScoreLine
+from offline_mbrl.storage.formats import FORMATS, EnvironmentFile, JobFile, MetricLine, ScoreLine
 from offline_mbrl.training.job import Job
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -47,9 +47,10 @@ def _suite() -> Schema:
 
 
 def _job() -> Schema:
-    """A job as it lies in its folder, with its id."""
+    """A job as it lies in its folder, with its id and the format of the folder's files."""
     schema = Job.model_json_schema()
-    schema["properties"]["id"] = {"type": "string", "description": "a hash of every other field"}
+    schema["properties"]["id"] = {"type": "string", "description": "a hash of the job's fields"}
+    schema["properties"]["format"] = JobFile.model_json_schema()["properties"]["format"]
     return schema
 
 

@@ -6,16 +6,18 @@ from textwrap import fill
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from offline_mbrl.errors import UserError
-from offline_mbrl.results.aggregates import aggregate, profiles, scores_by_row, shared_columns
+from offline_mbrl.results.aggregates import aggregate, aggregate_curves, profiles, scores_by_row, shared_columns
 from offline_mbrl.results.compare import compare_groups
 from offline_mbrl.results.figure_style import SCREEN, Looks, Size, add_caption, add_legend, looks, tidy
 from offline_mbrl.results.groups import Group, Row, row_label
-from offline_mbrl.results.statistics import STATISTICS, Estimate
+from offline_mbrl.results.statistics import STATISTICS, Band, Estimate
 
 ROW_INCHES = 0.32
-THRESHOLDS = 101
+THRESHOLDS, STEPS = 101, 100
+"""Most points of a line."""
 
 
 def draw_aggregates(groups: Sequence[Group], size: Size) -> Figure:
@@ -38,18 +40,16 @@ def draw_profiles(groups: Sequence[Group], size: Size) -> Figure:
     """The share of seeds, over tasks, that score above each threshold; the higher line is the better."""
     scores = [score for tasks in scores_by_row(_over_tasks(groups)).values() for task in tasks for score in task]
     thresholds = np.linspace(min(0.0, *scores), max(100.0, *scores), THRESHOLDS)
-    styles = looks(group.row for group in groups)
-    figure = Figure((_narrow(size), size.panel[1] * 1.3), layout="constrained")
-    panel = figure.subplots()
-    for row, band in profiles(groups, thresholds).items():
-        color, style = styles[row]
-        panel.plot(thresholds, band.value, color=color, linestyle=style, label=row_label(row))
-        if band.low is not None and band.high is not None:
-            panel.fill_between(thresholds, band.low, band.high, color=color, alpha=0.18, linewidth=0)
+    lines = {row: (thresholds, band) for row, band in profiles(groups, thresholds).items()}
+    figure, panel = _draw_bands(groups, lines, size)
     panel.set(xlabel="normalized score t", ylabel="share of seeds above t", ylim=(-0.02, 1.02))
-    tidy(panel)
-    add_legend(figure, [panel], size)
-    add_caption(figure, f"{_over(groups)} Bands: pointwise 95 % bootstrap intervals.", size)
+    return figure
+
+
+def draw_over_steps(groups: Sequence[Group], size: Size) -> Figure:
+    """The interquartile mean over tasks and seeds against gradient steps, each point of one evaluation."""
+    figure, panel = _draw_bands(groups, aggregate_curves(_over_tasks(groups), STEPS), size)
+    panel.set(xlabel="gradient steps", ylabel="IQM of normalized scores")
     return figure
 
 
@@ -63,6 +63,24 @@ def draw_improvement(groups: Sequence[Group], baseline: str, size: Size) -> Figu
     panel.set(xlabel=f"P(improvement on {row_label(comparisons[0].baseline)})", xlim=(-0.02, 1.02))
     add_caption(figure, "Over the tasks that both have. Bars: 95 % bootstrap intervals over seeds.", size)
     return figure
+
+
+def _draw_bands(
+    groups: Sequence[Group], lines: Mapping[Row, tuple[ArrayLike, Band]], size: Size
+) -> tuple[Figure, Axes]:
+    """A line for each row, of x [n] and the band there, in one panel with its legend."""
+    styles = looks(group.row for group in groups)
+    figure = Figure((_narrow(size), size.panel[1] * 1.3), layout="constrained")
+    panel = figure.subplots()
+    for row, (x, band) in lines.items():
+        color, style = styles[row]
+        panel.plot(x, band.value, color=color, linestyle=style, label=row_label(row))
+        if band.low is not None and band.high is not None:
+            panel.fill_between(x, band.low, band.high, color=color, alpha=0.18, linewidth=0)
+    tidy(panel)
+    add_legend(figure, [panel], size)
+    add_caption(figure, f"{_over(groups)} Bands: pointwise 95 % bootstrap intervals.", size)
+    return figure, panel
 
 
 def _draw_bars(panel: Axes, rows: Mapping[Row, Estimate], styles: Looks, size: Size) -> None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
 from offline_mbrl.results.groups import LOST, Group, Row, column_order
@@ -15,10 +16,8 @@ from offline_mbrl.results.statistics import (
     Band,
     Estimate,
     Floats,
-    Statistic,
     estimate,
     estimate_curve,
-    interquartile_mean,
     performance_profile,
 )
 
@@ -88,20 +87,34 @@ def profiles(groups: Sequence[Group], thresholds: ArrayLike) -> dict[Row, Band]:
     return {row: performance_profile(scores, thresholds) for row, scores in scores_by_row(groups).items() if scores}
 
 
-def aggregate_curves(
-    groups: Sequence[Group], statistic: Statistic = interquartile_mean
-) -> dict[Row, tuple[NDArray[np.int64], Band]]:
-    """Of each row the gradient steps [n] that all its seeds on `shared_columns` share, and the statistic there."""
+class StepCurve(NamedTuple):
+    """A statistic over tasks and seeds against gradient steps."""
+
+    steps: list[int]
+    band: Band
+
+
+def aggregate_curves(groups: Sequence[Group], points: int) -> dict[Row, StepCurve]:
+    """The interquartile mean of each row over `shared_columns` at the gradient steps that all its seeds share.
+
+    Of more than `points` steps as many are taken, evenly spread. A row whose tasks share no step has no curve.
+    """
     scored, columns = as_cells(groups), shared_columns(groups)
-    curves: dict[Row, tuple[NDArray[np.int64], Band]] = {}
+    curves: dict[Row, StepCurve] = {}
     for row in {row: None for row, _ in scored} if columns else ():
         own = [scored[row, column] for column in columns]
-        steps = sorted(set.intersection(*(set(shared_steps(group.counted)) for group in own)))
-        curves[row] = (
-            np.array(steps, np.int64),
-            estimate_curve([scores_at(group.counted, steps) for group in own], statistic),
-        )
+        shared = sorted(set.intersection(*(set(shared_steps(group.counted)) for group in own)))
+        steps = [shared[place] for place in thinned(len(shared), points)]
+        if steps:
+            curves[row] = StepCurve(steps, estimate_curve([scores_at(group.counted, steps) for group in own]))
     return curves
+
+
+def thinned(length: int, limit: int) -> list[int]:
+    """At most `limit` places of [0, length), evenly spread, with the first and the last."""
+    if length <= limit:
+        return list(range(length))
+    return [round(place * (length - 1) / (limit - 1)) for place in range(limit)]
 
 
 def shared_steps(curves: Sequence[Curve]) -> list[int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from offline_mbrl.results.evaluation_rows import to_rows
 from offline_mbrl.results.query import PROTOCOL, Curve
 from offline_mbrl.storage.files import naming
+from offline_mbrl.storage.formats import FORMAT
 from offline_mbrl.storage.records import (
     DIVERGED,
     DONE,
@@ -46,6 +47,7 @@ def write_job(curve: Curve, out: Path, origin: str) -> bool:
 def _job(curve: Curve, digest: str) -> dict[str, object]:
     return {
         "id": digest,
+        "format": FORMAT,
         "algorithm": curve.algorithm,
         "algorithm_version": curve.provenance["algorithm_version"],
         "task": curve.column.task,

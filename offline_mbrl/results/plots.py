@@ -9,14 +9,14 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from offline_mbrl.errors import UserError
-from offline_mbrl.results.aggregate_figures import draw_aggregates, draw_improvement, draw_profiles
+from offline_mbrl.results.aggregate_figures import draw_aggregates, draw_improvement, draw_over_steps, draw_profiles
 from offline_mbrl.results.curve_figure import Center, Spread, draw_curves
 from offline_mbrl.results.figure_style import PAPER, SCREEN, Size
 from offline_mbrl.results.groups import Group
 from offline_mbrl.results.tables import Options, read_groups
 from offline_mbrl.storage.files import write_atomically
 
-Kind = Literal["curves", "aggregates", "profiles", "improvement"]
+Kind = Literal["curves", "aggregates", "over-steps", "profiles", "improvement"]
 ENDINGS = (".png", ".pdf", ".svg")
 
 
@@ -67,6 +67,8 @@ def draw(groups: Sequence[Group], drawing: Drawing, size: Size = SCREEN) -> Figu
             return draw_curves(groups, drawing.center, drawing.band, size)
         case "aggregates":
             return draw_aggregates(groups, size)
+        case "over-steps":
+            return draw_over_steps(groups, size)
         case "profiles":
             return draw_profiles(groups, size)
         case "improvement":

@@ -13,10 +13,15 @@ class _Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
+FORMAT = 1
+"""Of the files in a run's folder: raised when a reader of the last format would misread what is written now."""
+
+
 class JobFile(_Part):
     """What identifies a run and what its scores are told apart by."""
 
     id: str
+    format: int = Field(FORMAT, ge=1, description="of the folder's files; 1 where it is not said")
     algorithm: str
     task: str
     source: str
@@ -98,11 +103,23 @@ FORMATS: dict[str, TypeAdapter[Any]] = {
 }
 
 
+class LaterFormatError(ValueError):
+    """A file of a format that a later version writes; says which."""
+
+
 def check(name: str, value: Any) -> None:
-    """Raises `SealError` where `value` is not what the file called `name` holds; other names are not checked."""
+    """Compares `value` with what the file called `name` holds; other names are not checked.
+
+    Raises:
+        LaterFormatError: it is of a format that this version does not know.
+        SealError: it is not what such a file holds.
+    """
+    if name not in FORMATS:
+        return
+    if isinstance(value, dict) and isinstance(later := value.get("format"), int) and later > FORMAT:
+        raise LaterFormatError(f"is of format {later}, and this version of offline-mbrl reads up to {FORMAT}")
     try:
-        if name in FORMATS:
-            FORMATS[name].validate_python(value)
+        FORMATS[name].validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

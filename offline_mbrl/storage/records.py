@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from offline_mbrl.errors import UserError
 from offline_mbrl.storage.files import naming, write_text
-from offline_mbrl.storage.formats import check
+from offline_mbrl.storage.formats import LaterFormatError, check
 from offline_mbrl.storage.seal import SealError, seal, unseal
 
 Record = dict[str, Any]
@@ -74,13 +74,15 @@ def read_json(path: Path, missing: Any = None) -> Any:
     """The JSON value of `path`, or `missing` where it does not exist.
 
     Raises:
-        UserError: it is not JSON, not what was written, or lacks what every file of its name has.
+        UserError: it is not JSON, not what was written, lacks what every file of its name has, or a later version's.
     """
     if not path.exists():
         return missing
     try:
         value, _ = unseal(path.read_bytes())
         check(path.name, value)
+    except LaterFormatError as error:
+        raise UserError(f"{path} {error}; install a newer one") from error
     except SealError as error:
         raise damaged(path, error) from error
     return value

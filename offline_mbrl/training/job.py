@@ -13,8 +13,12 @@ from offline_mbrl.data.d4rl.files import sha256
 from offline_mbrl.errors import UserError
 from offline_mbrl.precision import Precision
 from offline_mbrl.storage import records
+from offline_mbrl.storage.formats import FORMAT
 from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics, get_task
 from offline_mbrl.training.system import make_system
+
+OF_THE_FILE = ("id", "format")
+"""What `job.json` has beside the job's own fields."""
 
 
 class Paths(NamedTuple):
@@ -130,7 +134,7 @@ def read_job(folder: Path) -> Job:
     if fields is None:
         raise UserError(f"{folder} holds no run; name a folder that `train` or `sweep` wrote")
     try:
-        return Job.model_validate({name: value for name, value in fields.items() if name != "id"})
+        return Job.model_validate({name: value for name, value in fields.items() if name not in OF_THE_FILE})
     except (ValidationError, AttributeError) as error:
         reason = describe_first(error, "run") if isinstance(error, ValidationError) else "it is no record"
         raise UserError(f"{folder / records.JOB} is damaged ({reason}); remove the folder and run it again") from None
@@ -142,7 +146,7 @@ def claim(out: Path, job: Job) -> None:
         out.mkdir(parents=True, exist_ok=True)
         owner = records.read_json(out / records.JOB)
         if owner is None:
-            records.write_json(out / records.JOB, {"id": job.id} | job.model_dump(mode="json"))
+            records.write_json(out / records.JOB, {"id": job.id, "format": FORMAT} | job.model_dump(mode="json"))
         elif owner["id"] != job.id:
             raise UserError(
                 f"{out} belongs to another run ({owner['algorithm']} on {owner['task']}, id {owner['id']}, this one is "

@@ -126,6 +126,9 @@ def test_figures_over_tasks_show_what_the_tables_say(write_job: WriteJob, runs: 
     line = np.asarray(profile.get_lines()[1].get_xydata())
     assert dict(line.tolist())[50.0] == pytest.approx(0.8)  # 51, 52, 53 and 54 of 50 to 54
 
+    (over_steps,) = draw(groups, Drawing("over-steps")).axes
+    assert [np.asarray(line.get_xydata()).tolist() for line in over_steps.get_lines()] == [[[10, 42]], [[10, 52]]]
+
     (chance,) = draw(groups, Drawing("improvement", baseline="bc")).axes
     assert [label.get_text() for label in chance.get_yticklabels()] == ["mopo"]
     assert chance.get_xlabel() == "P(improvement on bc)"

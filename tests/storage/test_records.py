@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from offline_mbrl.errors import UserError
+from offline_mbrl.storage.formats import FORMAT
 from offline_mbrl.storage.records import append_records, find_jobs, read_json, read_records, truncate_after, write_json
 
 
@@ -85,6 +86,21 @@ def test_json_that_cannot_be_read_is_one_line(tmp_path: Path, damage: bytes) -> 
     with pytest.raises(UserError, match=r"job.json is damaged \(.+\); remove its folder") as caught:
         read_json(path)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_file_of_a_later_version_is_not_read_and_not_called_damaged(tmp_path: Path) -> None:
+    job: dict[str, Any] = {"id": "x", "algorithm": "bc", "task": "t", "source": "builtin", "physics": "p", "seeds": [0]}
+    job |= {"steps": 1, "evaluate_every": 1, "episodes": 1, "precision": "default", "config": {}}
+    path = tmp_path / "job.json"
+    for known in ({}, {"format": FORMAT}):
+        write_json(path, job | known)
+        assert read_json(path) == job | known
+    write_json(path, job | {"format": FORMAT + 1, "seeds": "in a way of its own"})
+    message = (
+        f"job.json is of format {FORMAT + 1}, and this version of offline-mbrl reads up to {FORMAT}; install a newer"
+    )
+    with pytest.raises(UserError, match=message):
+        read_json(path)
 
 
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:

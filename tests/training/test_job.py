@@ -5,7 +5,8 @@ import pytest
 
 from offline_mbrl.errors import UserError
 from offline_mbrl.storage import records
-from offline_mbrl.training.job import Job, claim, make_job
+from offline_mbrl.storage.formats import FORMAT
+from offline_mbrl.training.job import Job, claim, make_job, read_job
 
 
 def job(**changes: object) -> Job:
@@ -60,6 +61,8 @@ def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
     out = tmp_path / "run"
     claim(out, job())
     claim(out, job())
+    assert read_job(out) == job()
+    assert records.read_json(out / records.JOB)["format"] == FORMAT
     before = (out / records.JOB).read_bytes()
     with pytest.raises(UserError, match="belongs to another run"):
         claim(out, job(size=2000))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from offline_mbrl.results.aggregates import scores_at, shared_steps
+from offline_mbrl.results.aggregates import scores_at, shared_steps, thinned
 from offline_mbrl.results.groups import Group
 from offline_mbrl.results.query import Curve
 from offline_mbrl.results.report import digits
@@ -53,13 +53,13 @@ def _shown(group: Group) -> list[Curve]:
 
 def _points(seeds: Sequence[Curve]) -> dict[str, Any]:
     steps = shared_steps(seeds)
-    kept = [steps[place] for place in digits.thinned(len(steps), CURVE_POINTS)]
+    kept = [steps[place] for place in thinned(len(steps), CURVE_POINTS)]
     return {"at": kept, "scores": [digits.places(scores) for scores in scores_at(seeds, kept)]}
 
 
 def _series(seed: int, metrics: Sequence[Record]) -> dict[str, Any]:
     own = [record for record in metrics if record.get("seed") == seed]
-    kept = [own[place] for place in digits.thinned(len(own), METRIC_POINTS)]
+    kept = [own[place] for place in thinned(len(own), METRIC_POINTS)]
     names = [name for panel in PANELS.values() for name in panel if any(name in record for record in kept)]
     series = {name: digits.rounded(_numbers(record.get(name) for record in kept)) for name in names}
     return {"seed": seed, "at": [record["step"] for record in kept], "series": series}

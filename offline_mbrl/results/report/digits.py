@@ -6,7 +6,7 @@ from math import isfinite
 from offline_mbrl.progress import MISSING, duration
 from offline_mbrl.results.numbers import Style, plain
 
-__all__ = ["MISSING", "count", "duration", "places", "plural", "rounded", "score", "thinned"]
+__all__ = ["MISSING", "count", "duration", "places", "plural", "rounded", "score"]
 
 
 def score(value: float | None) -> str:
@@ -32,10 +32,3 @@ def rounded(values: Iterable[float | None], digits: int = 3) -> list[float | Non
 def places(values: Iterable[float], digits: int = 2) -> list[float | None]:
     """Numbers to `digits` decimal places; None for what is no finite number."""
     return [round(float(value), digits) if isfinite(value) else None for value in values]
-
-
-def thinned(length: int, limit: int) -> list[int]:
-    """At most `limit` places of [0, length), evenly spread, with the first and the last."""
-    if length <= limit:
-        return list(range(length))
-    return [round(place * (length - 1) / (limit - 1)) for place in range(limit)]

@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from offline_mbrl.results.aggregates import Aggregate, aggregate, profiles, scores_by_row, shared_columns
+from offline_mbrl.results.aggregates import (
+    Aggregate,
+    aggregate,
+    aggregate_curves,
+    profiles,
+    scores_by_row,
+    shared_columns,
+)
 from offline_mbrl.results.compare import compare_groups
 from offline_mbrl.results.groups import Group, Row, row_label
 from offline_mbrl.results.numbers import Style, with_interval
@@ -19,6 +26,7 @@ from offline_mbrl.results.statistics import STATISTICS, Band, Estimate, Floats, 
 LOWER_IS_BETTER = "optimality gap"
 MAIN = "IQM"
 PROFILE_POINTS = 51
+STEP_POINTS = 40
 TENTHS = Style(1)
 
 
@@ -107,7 +115,7 @@ def chart(found: Overall | None, sheet: Sheet) -> dict[str, Any] | None:
     if found is None:
         return None
     rows = [one.row for one in found.ranked]
-    bands = profiles(found.groups, found.thresholds)
+    bands, over_steps = profiles(found.groups, found.thresholds), aggregate_curves(found.groups, STEP_POINTS)
     return {
         "rows": [sheet.rows.index(row) for row in rows],
         "statistics": [
@@ -117,6 +125,9 @@ def chart(found: Overall | None, sheet: Sheet) -> dict[str, Any] | None:
                 "estimates": [_triple(one.estimates[name]) for one in found.ranked],
             }
             for name in sorted(STATISTICS, key=lambda name: name != MAIN)
+        ],
+        "curves": [
+            {"at": curve.steps, **_band(curve.band, 2)} if (curve := over_steps.get(row)) else None for row in rows
         ],
         "thresholds": digits.places(found.thresholds),
         "profiles": [_band(bands[row]) for row in rows],
@@ -138,6 +149,6 @@ def _triple(about: Estimate, decimals: int = 2) -> list[float | None]:
     return [None if value is None else round(float(value), decimals) for value in about]
 
 
-def _band(band: Band) -> dict[str, list[float | None] | None]:
+def _band(band: Band, decimals: int = 3) -> dict[str, list[float | None] | None]:
     parts = {"value": band.value, "low": band.low, "high": band.high}
-    return {name: None if part is None else digits.places(part, 3) for name, part in parts.items()}
+    return {name: None if part is None else digits.places(part, decimals) for name, part in parts.items()}

@@ -39,7 +39,7 @@ def test_every_chart_is_drawn_and_the_console_stays_empty(page: "Page", said: li
     for place in range(charts.count()):
         charts.nth(place).scroll_into_view_if_needed()
     page.wait_for_function("document.querySelectorAll('.chart:not([data-drawn])').length === 0")
-    assert charts.count() == 3 + 4 + 2 + 1 + 6
+    assert charts.count() == 3 + 4 + 3 + 1 + 6
     assert page.locator(".chart svg.main-svg").count() >= charts.count()
     assert said == []
 
@@ -55,6 +55,14 @@ def test_a_button_of_the_legend_hides_a_line_and_shows_it_again(page: "Page") ->
     assert drawn.count() < before
     button.press("Enter")  # the keyboard does what the mouse does
     assert lines(page) == everything
+
+
+def test_a_button_hides_a_line_over_all_tasks_too(page: "Page") -> None:
+    drawn = page.locator("#over-steps path.js-line")
+    show(page, "#over-steps")
+    before = drawn.count()
+    page.locator("#aggregates .legend [data-row='0']").click()
+    assert 0 < drawn.count() < before
 
 
 def test_smoothing_changes_what_is_drawn_and_says_how(page: "Page") -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.stats import trim_mean
 
 from offline_mbrl.errors import UserError
 from offline_mbrl.results.report.gather import gather
@@ -41,6 +42,17 @@ def test_the_conclusion_names_the_best_system_and_who_is_not_compared(report: Pa
 
 def test_lost_seeds_are_listed_with_their_reason(report: Path) -> None:
     assert "rambo-lost, seed 1 diverged critic_loss became inf at step 50,000" in text_of(report)
+
+
+def test_the_mean_over_tasks_is_drawn_at_the_steps_that_all_of_them_have(report: Path) -> None:
+    data = data_of(report)
+    found = data["aggregates"]
+    for place, curve in zip(found["rows"], found["curves"], strict=True):
+        tasks = [one for one in data["curves"] if one["row"] == place]
+        assert curve["at"] == sorted(set.intersection(*(set(one["at"]) for one in tasks)))
+        last = [seed[-1] for one in tasks for seed in one["scores"]]
+        assert curve["value"][-1] == pytest.approx(trim_mean(last, 0.25), abs=0.01)
+        assert curve["low"][-1] < curve["value"][-1] < curve["high"][-1]
 
 
 def test_curves_hold_every_seed_and_the_map_every_published_source(report: Path) -> None:
@@ -92,12 +104,15 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_shown(tmp_path: Path) -> N
     (runs / "foreign").mkdir()
     (runs / "foreign" / "job.json").write_text('{"kind": "something else"}')
     (runs / "notes.txt").write_text("not ours")
+    later = write_job(runs / "later", "edac", "hopper-medium", [0], 4, 30.0) / "job.json"
+    later.write_text(json.dumps(json.loads(later.read_text()) | {"format": 99}))
     text = text_of(write_report([runs], tmp_path / "report.html"))
     for line in (
         "half : it has no data and no scores yet",
         "damaged : line 1 of scores.jsonl is damaged",
         "training metrics of metrics : line 1 of metrics.jsonl is damaged",
         "foreign : job.json is damaged (id: field required)",
+        "later : job.json is of format 99, and this version of offline-mbrl reads up to 1; install a newer one",
     ):
         assert line in text
     assert "cql" in text[text.index("Scores") :]

@@ -209,16 +209,28 @@
     };
   }
 
-  function profileChart() {
-    const traces = found.rows.flatMap((place, number) => {
-      if (hidden.has(place)) return [];
-      const { value, low, high } = found.profiles[number];
+  // A line and its band for each row that is shown; `of` gives a row's x, value, low and high.
+  function bandTraces(of, hover) {
+    return found.rows.flatMap((place, number) => {
+      const curve = of(number);
+      if (hidden.has(place) || !curve) return [];
+      const { x, value, low, high } = curve;
       const { color, dash } = row(place);
-      const line = { x: found.thresholds, y: value, mode: "lines", type: "scatter", line: { color, dash, width: 2 }, hovertemplate: `%{y:.2f} above %{x:.0f}<extra>${clip(data.rows[place], 34)}</extra>` };
-      return low === null ? [line] : [band(found.thresholds, low, high, color), line];
+      const line = { x, y: value, mode: x.length > 1 ? "lines" : "markers", type: "scatter", line: { color, dash, width: 2 }, marker: { color }, hovertemplate: `${hover}<extra>${clip(data.rows[place], 34)}</extra>` };
+      return low === null ? [line] : [band(x, low, high, color), line];
     });
+  }
+
+  function overStepsChart() {
     return {
-      traces,
+      traces: bandTraces((number) => found.curves[number] && { x: found.curves[number].at, ...found.curves[number] }, "%{y:.1f} at %{x:,}"),
+      layout: layout(axis("gradient steps", STEPS), axis("IQM of normalized scores", { nticks: 6 }), { hovermode: "closest" }),
+    };
+  }
+
+  function profileChart() {
+    return {
+      traces: bandTraces((number) => ({ x: found.thresholds, ...found.profiles[number] }), "%{y:.2f} above %{x:.0f}"),
       layout: layout(axis("normalized score", { showgrid: false, ticks: "outside", showline: true }), axis("share of runs above", { range: [-0.02, 1.03] }), { hovermode: "closest" }),
     };
   }
@@ -257,6 +269,7 @@
       const place = panel(byId("aggregate-panels"), `${title}${statistic.lower ? " (lower is better)" : ""}`, `${statistic.name} of each system with its interval`, () => estimateChart(statistic));
       place.style.height = `${76 + 24 * Math.max(3, found.rows.length)}px`;
     }
+    chart(byId("over-steps"), "Interquartile mean over all tasks against gradient steps", overStepsChart);
     chart(byId("profile"), "Performance profile: share of runs above each score", profileChart);
     if (byId("improvement")) {
       chart(byId("improvement"), "Probability that one system improves on another", improvementChart);
