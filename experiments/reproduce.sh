@@ -1,6 +1,9 @@
 #!/bin/sh
 # What to run where a GPU is at hand for an hour, cheapest and most informative first, ten minutes at a time: each call
-# goes on where the last one stopped. SLICE=600 OUT=results/gpu sh experiments/reproduce.sh
+# goes on where the last one stopped, and exits with 75 while something is left, with 0 when all is done.
+#
+#   SLICE=600 OUT=results/gpu sh experiments/reproduce.sh
+#   DEVICE=cpu SCALE=smoke OUT=/tmp/try sh experiments/reproduce.sh    # tries every stage without a GPU: it trains nothing
 #
 # A stage that does not fit into a slice is left at a checkpoint; the same command resumes it. Needs no network: data are
 # made by the package's own policies.
@@ -8,46 +11,56 @@
 set -u
 SLICE=${SLICE:-600}
 OUT=${OUT:-results/gpu}
+DEVICE=${DEVICE:-gpu}
+SCALE=${SCALE:-full} # smoke, small or full; the suites of evidence have no small
 RUN=${RUN:-offline-mbrl}
 PYTHON=${PYTHON:-python}
 HERE=$(dirname "$0")
+LATER=75 # EX_TEMPFAIL: the same command goes on
 END=$(($(date +%s) + SLICE))
 mkdir -p "$OUT"
 
 left() { echo $((END - $(date +%s))); }
 
-# once NAME COMMAND...: a stage that is done is not repeated; one that runs out of time is stopped at a safe point.
+# once NAME COMMAND...: a stage that is done is not repeated; one that runs out of time is stopped at a safe point, and
+# one that fails is not tried again in this slice but in the next.
+failed=""
 once() {
     name=$1
     shift
     [ -e "$OUT/$name.done" ] && return 0
-    [ "$(left)" -lt 60 ] && { echo "next: $name; give the same command again"; exit 0; }
+    [ "$(left)" -lt 5 ] && { echo "next: $name; give the same command again"; exit $LATER; }
     echo "== $name"
     timeout --signal=TERM --kill-after=60 "$(left)" "$@" && touch "$OUT/$name.done" && return 0
-    [ "$(left)" -lt 60 ] && { echo "in work: $name; give the same command again"; exit 0; }
+    [ "$(left)" -lt 5 ] && { echo "in work: $name; give the same command again"; exit $LATER; }
     echo "failed: $name; the stages after it are run all the same" >&2
+    failed="$failed $name"
 }
+
+# sweep NAME SUITE SCALE: its records in a folder of that name.
+sweep() { once "$1" $RUN sweep "$2" --scale "$3" --out "$OUT/$1" --device "$DEVICE"; }
+
+if [ "$SCALE" = smoke ]; then
+    seeds="1 4" sizes="--updates 10 --rollout-batch 50 --rows 1000 --evaluation-steps 5 --repeats 1"
+    first=smoke tables=smoke
+else
+    seeds="1 4 16 32" sizes="" first=full tables=small
+fi
 
 # 1. Does it work here, and how fast is it? Five minutes.
 once doctor $RUN doctor
-for seeds in 1 4 16 32; do
-    once "throughput-$seeds" sh -c "$PYTHON '$HERE/../benchmarks/throughput.py' --seeds $seeds > '$OUT/throughput-$seeds.txt'"
+for count in $seeds; do
+    once "throughput-$count" $PYTHON "$HERE/../benchmarks/throughput.py" --seeds "$count" $sizes --out "$OUT/throughput-$count.json"
 done
 
-# 2. Model-free at the published length: minutes each.
-once model_free $RUN sweep "$HERE/evidence/model_free.toml" --out "$OUT/model_free" --device gpu
+# 2. MOPO on twelve tasks, four seeds, a million steps; then model-free at the published length.
+sweep mopo_twelve evidence/mopo_twelve "$first"
+sweep model_free evidence/model_free "$first"
 
-# 3. MOPO on twelve tasks, four seeds in one program, a million steps.
-for robot in halfcheetah hopper walker2d; do
-    for level in medium medium-replay medium-expert random; do
-        once "mopo-$robot-$level" $RUN train mopo "$robot-$level" --seeds 4 --steps 1000000 --evaluate-every 10000 \
-            --precision highest --device gpu --out "$OUT/mopo/$robot-$level"
-    done
-done
-
-# 4. The report's two tables, small and then as published; then the rest of the field.
-once penalties $RUN sweep mopo/penalties --scale small --out "$OUT/mopo/penalties/small" --device gpu
-once variants $RUN sweep combo/variants --scale small --out "$OUT/combo/variants/small" --device gpu
-once field $RUN sweep field/scores --out "$OUT/field" --device gpu
+# 3. The report's two tables, small (as published: SCALE=full in their own sweeps); then the whole field.
+sweep penalties mopo/penalties "$tables"
+sweep variants combo/variants "$tables"
+sweep field field/scores "$SCALE"
 
 $RUN verdict "$OUT"
+[ -z "$failed" ] || { echo "failed:$failed" >&2; exit 1; }
