@@ -1,15 +1,15 @@
 """Actor and critic networks, and the optimizer state that travels with a network's weights."""
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import distrax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from offline_mbrl.nn.inits import LayerInit, glorot
 from offline_mbrl.nn.layers import product
 from offline_mbrl.types import Array, Key
 
@@ -22,41 +22,6 @@ ACTION_MARGIN = 1e-5
 """Logged actions are pulled this far inside (-1, 1) before their likelihood is taken: atanh(1) is infinite."""
 
 
-def orthogonal(scale: float, iterations: int = 60) -> nn.initializers.Initializer:
-    """Weights with orthonormal rows or columns times `scale`, drawn uniformly: the polar factor of a Gaussian matrix.
-
-    Newton-Schulz iteration, x <- 3/2 x - 1/2 x x^T x, takes every singular value to 1. JAX's own initializer factorizes
-    by LAPACK; a batch of those, one for each seed, can wait forever on a CPU for the thread pool that it runs in.
-    """
-
-    def draw(key: Key, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None) -> Array:
-        rows, columns = shape
-        x = jax.random.normal(key, (min(shape), max(shape)), dtype)
-        product = partial(jnp.matmul, precision="highest")
-
-        def step(_: int, x: Array) -> Array:
-            return 1.5 * x - 0.5 * product(product(x, x.T), x)
-
-        x = jax.lax.fori_loop(0, iterations, step, x / jnp.linalg.norm(x))
-        return scale * (x.T if rows > columns else x)
-
-    return draw
-
-
-Init = Literal["glorot", "torch"]
-"""How layers are drawn: Glorot-uniform weights and zero biases, or PyTorch's default."""
-
-
-def uniform_by(fan_in: int) -> nn.initializers.Initializer:
-    """Uniform in +-1 / sqrt(fan_in): the default of `torch.nn.Linear`, for its weights and biases alike."""
-
-    def draw(key: Key, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None) -> Array:
-        bound = fan_in**-0.5
-        return jax.random.uniform(key, tuple(shape), dtype, -bound, bound)
-
-    return draw
-
-
 def dense_product(x: Array, weight: Array, *_: Any, **__: Any) -> Array:
     """`layers.product` as flax asks for it: rows [..., i] in one batch, which may be empty."""
     rows, (inputs, outputs) = x.shape[:-1], weight.shape
@@ -64,25 +29,22 @@ def dense_product(x: Array, weight: Array, *_: Any, **__: Any) -> Array:
 
 
 class MLP(nn.Module):
-    """Fully connected layers with one activation between them; Glorot-uniform weights by default, zero biases."""
+    """Fully connected layers with one activation between them, drawn by `layer_init`."""
 
     hidden: tuple[int, ...]
     outputs: int
     activation: Callable[[Array], Array] = nn.relu
-    kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
-    draws: Init = "glorot"
+    layer_init: LayerInit = glorot
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for width in self.hidden:
-            x = self.activation(self.dense(width, x.shape[-1])(x))
-        return self.dense(self.outputs, x.shape[-1])(x)
+            x = self.activation(self.dense(x.shape[-1], width)(x))
+        return self.dense(x.shape[-1], self.outputs, last=True)(x)
 
-    def dense(self, width: int, inputs: int) -> nn.Dense:
-        if self.draws == "glorot":
-            return nn.Dense(width, kernel_init=self.kernel_init, dot_general=dense_product)
-        draw = uniform_by(inputs)
-        return nn.Dense(width, kernel_init=draw, bias_init=draw, dot_general=dense_product)
+    def dense(self, inputs: int, outputs: int, last: bool = False) -> nn.Dense:
+        weights, biases = self.layer_init(inputs, outputs, last)
+        return nn.Dense(outputs, kernel_init=weights, bias_init=biases, dot_general=dense_product)
 
 
 class GaussianActor(nn.Module):
@@ -91,11 +53,11 @@ class GaussianActor(nn.Module):
     hidden: tuple[int, ...]
     action_dim: int
     log_std_bounds: tuple[float, float] = (-5.0, 2.0)
-    draws: Init = "glorot"
+    layer_init: LayerInit = glorot
 
     @nn.compact
     def __call__(self, obs: Array) -> tuple[Array, Array]:
-        mean, log_std = jnp.split(MLP(self.hidden, 2 * self.action_dim, draws=self.draws)(obs), 2, axis=-1)
+        mean, log_std = jnp.split(MLP(self.hidden, 2 * self.action_dim, layer_init=self.layer_init)(obs), 2, axis=-1)
         return mean, jnp.clip(log_std, *self.log_std_bounds)
 
 
@@ -114,26 +76,20 @@ class Critic(nn.Module):
     """Q(s, a), one number for each row."""
 
     hidden: tuple[int, ...]
-    kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
-    draws: Init = "glorot"
+    layer_init: LayerInit = glorot
 
     @nn.compact
     def __call__(self, obs: Array, action: Array) -> Array:
-        mlp = MLP(self.hidden, 1, kernel_init=self.kernel_init, draws=self.draws)
+        mlp = MLP(self.hidden, 1, layer_init=self.layer_init)
         return mlp(jnp.concatenate([obs, action], axis=-1)).squeeze(-1)
 
 
-def critic_ensemble(
-    count: int,
-    hidden: tuple[int, ...],
-    kernel_init: nn.initializers.Initializer = Critic.kernel_init,
-    draws: Init = "glorot",
-) -> nn.Module:
+def critic_ensemble(count: int, hidden: tuple[int, ...], layer_init: LayerInit = glorot) -> nn.Module:
     """`count` independent critics as one module: (obs [..., d], action [..., m]) -> [count, ...]."""
     ensemble = nn.vmap(
         Critic, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=None, out_axes=0, axis_size=count
     )
-    module: nn.Module = ensemble(hidden, kernel_init, draws)
+    module: nn.Module = ensemble(hidden, layer_init)
     return module
 
 

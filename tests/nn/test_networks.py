@@ -14,7 +14,6 @@ from offline_mbrl.nn.networks import (
     action_log_prob,
     critic_ensemble,
     init_params,
-    orthogonal,
     tanh_gaussian,
 )
 from offline_mbrl.nn.train_state import TrainState, cosine_adam, polyak
@@ -133,27 +132,3 @@ def test_cosine_decay_ends_at_zero_and_none_is_constant() -> None:
     assert decayed[5] == pytest.approx(0.05, rel=1e-2)
     assert decayed[10] == pytest.approx(0.0, abs=1e-7)
     np.testing.assert_allclose(rates(None), 0.1, rtol=1e-3)
-
-
-@pytest.mark.parametrize("shape", [(5, 5), (3, 64), (64, 3), (256, 256)])
-def test_orthogonal_weights_have_all_singular_values_at_the_scale(shape: tuple[int, int]) -> None:
-    drawn = jax.vmap(lambda key: orthogonal(2.0)(key, shape))(jax.random.split(jax.random.key(0), 4))
-    assert drawn.shape == (4, *shape)
-    np.testing.assert_allclose(np.linalg.svd(drawn, compute_uv=False), 2.0, rtol=1e-5)
-    assert not np.allclose(drawn[0], drawn[1])
-
-
-def test_orthogonal_weights_are_centered_and_of_equal_size() -> None:
-    """Uniform among the orthogonal matrices: E w = 0 and E w^2 = 1 / n in every entry."""
-    drawn = np.asarray(jax.vmap(lambda key: orthogonal(1.0)(key, (4, 4)))(jax.random.split(jax.random.key(0), 4000)))
-    np.testing.assert_allclose(drawn.mean(axis=0), 0.0, atol=0.03)
-    np.testing.assert_allclose(np.square(drawn).mean(axis=0), 0.25, atol=0.02)
-
-
-def test_pytorch_s_layers_are_uniform_within_one_over_the_root_of_their_inputs() -> None:
-    """torch.nn.Linear(400, 300): weights and biases in +-0.05, so with variance 0.05^2 / 3."""
-    layer = init_params(MLP((300,), 1, draws="torch"), jax.random.key(0), 400)["Dense_0"]
-    for part in (layer["kernel"], layer["bias"]):
-        assert float(jnp.abs(part).max()) <= 0.05
-        assert float(jnp.abs(part).max()) > 0.049
-    assert float(layer["kernel"].var()) == pytest.approx(0.05**2 / 3, rel=0.02)

@@ -16,9 +16,9 @@ from pydantic import Field
 
 from offline_mbrl.config import Config, Number, Widths, added
 from offline_mbrl.keys import stream
+from offline_mbrl.nn.inits import ACTORS, CRITICS, Init
 from offline_mbrl.nn.networks import (
     GaussianActor,
-    Init,
     Params,
     apply,
     critic_ensemble,
@@ -48,7 +48,10 @@ class SACConfig(Config):
     target_entropy: Number | None = Field(None, description="entropy goal; minus the action dimension when absent")
     entropy_in_target: bool = Field(True, description="subtract alpha log pi in the Bellman target")
     log_std_bounds: tuple[float, float] = added((-5.0, 2.0), description="clamp of the actor's log-std")
-    init: Init = added("glorot", description="how actor and critics are drawn: Glorot-uniform, or PyTorch's default")
+    init: Init = added(
+        "glorot",
+        description="how networks are drawn: Glorot, PyTorch's default, that with last layers near 0, or rlkit's",
+    )
 
 
 class SACState(struct.PyTreeNode):
@@ -78,8 +81,8 @@ def make(problem: Problem, config: SACConfig, steps: int) -> SAC:
     """Networks and optimizers for a run of `steps` gradient steps."""
     return SAC(
         config=config,
-        actor=GaussianActor(config.hidden, problem.action_dim, config.log_std_bounds, config.init),
-        critic=critic_ensemble(config.critics, config.hidden, draws=config.init),
+        actor=GaussianActor(config.hidden, problem.action_dim, config.log_std_bounds, ACTORS[config.init]),
+        critic=critic_ensemble(config.critics, config.hidden, CRITICS[config.init]),
         actor_optimizer=cosine_adam(config.actor_lr, steps if config.actor_lr_decay else None),
         critic_optimizer=optax.adam(config.critic_lr),
         temperature_optimizer=optax.adam(config.temperature_lr),

@@ -30,6 +30,7 @@ from offline_mbrl.dynamics.config import EnsembleConfig
 from offline_mbrl.dynamics.models.gaussian import GaussianConfig
 from offline_mbrl.dynamics.rollout import Model, ModelStep, ensemble_model
 from offline_mbrl.keys import stream
+from offline_mbrl.nn.inits import CRITICS
 from offline_mbrl.nn.networks import Params, critic_ensemble, tanh_gaussian
 from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
@@ -136,7 +137,7 @@ def make(problem: Problem, config: CROPConfig, steps: int) -> SAC:
     """Soft actor-critic with CROP's wider critics and looser policy."""
     return replace(
         sac.make(problem, config, steps),
-        critic=critic_ensemble(config.critics, config.critic_hidden, draws=config.init),
+        critic=critic_ensemble(config.critics, config.critic_hidden, CRITICS[config.init]),
     )
 
 
@@ -230,9 +231,9 @@ DEFINITION = Definition(
         "Next observations are those of the file; the official code takes the next row's, wrong at terminals.",
         "Rollouts of the halfcheetah end where a component leaves +-100, and the hopper's rule bounds components on "
         "both sides.",
-        "Networks start from Glorot-uniform weights; the official code draws last layers within +-3e-3.",
         "Evaluation takes the mean action; the official code samples 50 episodes, as `score_samples` does beside it.",
-        "The log-std of the transition model is within [-5, 0.25] by a soft clamp; the official code's is hard.",
+        "The log-std of the transition model is within [-5, 0.25] by a soft clamp of the log-variance; the official "
+        "code's is of the log-std and bends twice as wide.",
         "The density of a squashed action is exact; the official code adds 1e-6 inside its logarithm, which moves its "
         "targets by up to 8 % where actions saturate.",
     ),

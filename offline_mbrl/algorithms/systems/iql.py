@@ -24,11 +24,12 @@ from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained,
 from offline_mbrl.algorithms.export import actor_at
 from offline_mbrl.config import Config, Number, Width
 from offline_mbrl.keys import stream
-from offline_mbrl.nn.networks import ACTION_MARGIN, MLP, Params, apply, critic_ensemble, init_params, orthogonal
+from offline_mbrl.nn.inits import orthogonal, zero_biased
+from offline_mbrl.nn.networks import ACTION_MARGIN, MLP, Params, apply, critic_ensemble, init_params
 from offline_mbrl.nn.train_state import TrainState, cosine_adam, polyak
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
 
-ORTHOGONAL = orthogonal(2**0.5)
+ORTHOGONAL = zero_biased(orthogonal(2**0.5))
 LOG_STD_BOUNDS = (-5.0, 2.0)
 
 
@@ -59,7 +60,7 @@ class Actor(nn.Module):
 
     @nn.compact
     def __call__(self, obs: Array) -> tuple[Array, Array]:
-        mean = jnp.tanh(MLP(self.hidden, self.action_dim, kernel_init=ORTHOGONAL)(obs))
+        mean = jnp.tanh(MLP(self.hidden, self.action_dim, layer_init=ORTHOGONAL)(obs))
         log_std = self.param("log_std", nn.initializers.zeros, (self.action_dim,))
         return mean, jnp.broadcast_to(jnp.clip(log_std, *LOG_STD_BOUNDS), mean.shape)
 
@@ -93,7 +94,7 @@ def make(problem: Problem, config: IQLConfig, steps: int) -> IQL:
     return IQL(
         config=config,
         actor=Actor(config.hidden, problem.action_dim),
-        value=MLP(config.hidden, 1, kernel_init=ORTHOGONAL),
+        value=MLP(config.hidden, 1, layer_init=ORTHOGONAL),
         critic=critic_ensemble(2, config.hidden, ORTHOGONAL),
         actor_optimizer=cosine_adam(config.actor_lr, steps if config.actor_lr_decay else None),
         value_optimizer=optax.adam(config.value_lr),

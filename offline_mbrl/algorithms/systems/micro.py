@@ -67,6 +67,5 @@ DEFINITION = Definition(
         "Adam removes.",
         "The actor's rate falls at every step along its half cosine; the official code steps it once per 1000 updates.",
         "The hopper's termination rule bounds components on both sides; the official code bounds them from above only.",
-        "Networks start from Glorot-uniform weights; the official code keeps its library's default.",
     ),
 )
