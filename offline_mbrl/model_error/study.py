@@ -98,9 +98,26 @@ def measure_run(run: Path, protocol: Protocol, paths: Paths, out: Path | None = 
 
 
 def read_study(folder: Path) -> list[records.Record]:
-    """The records of a folder, one for each seed, in the order of the seeds."""
-    found = (records.read_json(path) for path in folder.glob("seed-*.json"))
-    return sorted(found, key=lambda record: record["about"]["seed"])
+    """The records of a folder, one for each seed, in the order of the seeds.
+
+    Raises:
+      UserError: they are of different measurements, as an interrupted command or one with other seeds leaves them.
+    """
+    found = [records.read_json(path) for path in folder.glob("seed-*.json")]
+    found.sort(key=lambda record: record["about"]["seed"])
+    for record in found[1:]:
+        _refuse_other(folder, found[0]["about"], record["about"])
+    return found
+
+
+def _refuse_other(folder: Path, first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    differing = [name for name in first.keys() | other.keys() if name != "seed" and first.get(name) != other.get(name)]
+    if differing:
+        name, seeds = min(differing), f"seeds {first['seed']} and {other['seed']}"
+        raise UserError(
+            f"{folder} holds different measurements: {name} is not the same for {seeds}; measure all of them anew, or "
+            "with another --out"
+        )
 
 
 def held_out(system: System, dataset: Dataset, seed: int) -> Rows:

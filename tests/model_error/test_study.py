@@ -103,3 +103,12 @@ def test_the_command_writes_records_tables_and_a_picture(
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"seed-0.json", "seed-0.png", "table.md"}
     assert (tmp_path / "out" / "table.md").read_text() in capsys.readouterr().out
     assert records.read_json(tmp_path / "out" / "seed-0.json")["about"]["data"] == "hopper-medium@300"
+
+
+def test_records_of_two_protocols_are_not_read_as_one(tmp_path: Path) -> None:
+    for seed, horizon in ((0, 50), (2, 50), (1, 20)):
+        records.write_json(tmp_path / f"seed-{seed}.json", {"about": {"seed": seed, "horizon": horizon}})
+    with pytest.raises(UserError, match="different measurements: horizon is not the same for seeds 0 and 1; measure"):
+        read_study(tmp_path)
+    (tmp_path / "seed-1.json").unlink()
+    assert [record["about"]["seed"] for record in read_study(tmp_path)] == [0, 2]
