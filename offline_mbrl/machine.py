@@ -62,3 +62,9 @@ def select_device(name: str) -> None:
             f"no {name} is available to JAX (it sees: {have}); install the extra for it, such as "
             "pip install 'offline-mbrl[cuda]', or leave out --device"
         ) from None
+
+
+def visible_devices() -> list[jax.Device]:
+    """This process's devices of the kind that was selected, or that JAX chooses."""
+    selected = jax.config.jax_default_device  # type: ignore[attr-defined]
+    return jax.local_devices(backend=None if selected is None else selected.platform)

@@ -69,4 +69,5 @@ DEFINITION = Definition(
         "The hopper's termination rule bounds components on both sides; the official code bounds them from above only.",
         "Networks start from Glorot-uniform weights; the official code keeps its library's default.",
     ),
+    across_tasks=True,
 )
