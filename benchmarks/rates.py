@@ -57,7 +57,7 @@ def measure_mopo(setup: Setup, config: MOPOConfig, updates: int, repeats: int) -
 
     assert algorithm.refresh is not None
     refresh = jax.vmap(algorithm.refresh, in_axes=(0, None, 0))
-    batch = jax.jit(jax.vmap(lambda key: sample_rows(setup.data.transitions, key, config.batch_size)))(setup.keys)
+    batch = jax.jit(jax.vmap(lambda key: sample_rows(setup.data, key, config.batch_size)))(setup.keys)
     whole, no_rollouts = loop(algorithm), loop(replace(algorithm, refresh=None))
     functions: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
         "loop": (whole, (setup.data, setup.keys, 0)),

@@ -130,7 +130,7 @@ def sac_algorithm(problem: Problem) -> Algorithm:
     agent = sac.make(problem, config, 1)
     return Algorithm(
         init=lambda key, data, pretrained: sac.init(agent, key),
-        sample=lambda state, data, key: sample_rows(data.transitions, key, config.batch_size),
+        sample=lambda state, data, key: sample_rows(data, key, config.batch_size),
         update=partial(sac.update, agent),
         act=lambda state, obs, key, deterministic: sac.act(agent, state.actor.params, obs, key, deterministic),
     )
@@ -174,7 +174,7 @@ def adversary_work(setup: Setup, case: Case) -> Work:
 
     def phase(steps: int, state: RAMBOState, data: Data, key: Key) -> tuple[RAMBOState, Metrics]:
         few = replace(static, config=case.config.model_copy(update={"adversary_steps": steps}))
-        (weights, opt_state), metrics = rambo.adversary_phase(few, state, data.transitions, key)
+        (weights, opt_state), metrics = rambo.adversary_phase(few, state, data, key)
         return state.replace(ensemble=state.ensemble.replace(weights=weights), model_opt_state=opt_state), metrics
 
     return make_work(setup, case, phase)

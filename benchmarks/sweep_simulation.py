@@ -6,7 +6,6 @@ Tasks, what waits for what, and their order are those of a real sweep (`launch/p
 slots take them (`launch/schedule.py`); nothing is trained. Costs are the rates below times the published lengths.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from tabulate import tabulate
 from offline_mbrl.algorithms.registry import definitions
 from offline_mbrl.data.builtin.recipe import full_size
 from offline_mbrl.data.synthetic import synthetic
-from offline_mbrl.launch.cost import UNITS
+from offline_mbrl.launch.cost import UNITS, UPDATES, RateByLanes, rate
 from offline_mbrl.launch.plan import make_plan
 from offline_mbrl.launch.schedule import makespan
 from offline_mbrl.launch.task import Options, Task
@@ -33,17 +32,14 @@ from offline_mbrl.training.job import Job, make_job
 from offline_mbrl.training.loop import compile_lanes
 from offline_mbrl.training.system import make_system
 
-Rates = Mapping[int, float]
-"""Seed-steps a second by number of seeds of one program."""
-
 
 @dataclass(frozen=True)
 class Slot:
     """What one program at a time runs on, as measured (hopper, MOPO with its rollouts, ensembles of 7 x 4 x 200)."""
 
     name: str
-    updates: Rates
-    fit_steps: Rates
+    updates: RateByLanes
+    fit_steps: RateByLanes
     control_steps: float  # of evaluation, a second, on the slot's share of cores
 
 
@@ -52,7 +48,7 @@ SLOTS = {
     # The rates of this package's loop as it was prototyped; evaluation is that of eight cores, four times that of two.
     "gpu": Slot(
         "one NVIDIA H200 and eight cores",
-        {1: 8_667.0, 4: 24_022.0, 16: 40_010.0, 32: 47_289.0},
+        UPDATES[True],
         {1: 6_829.0, 4: 18_942.0, 16: 25_816.0, 32: 28_045.0},
         4 * 17_400.0,
     ),
@@ -85,12 +81,6 @@ ENGINE_SECONDS = {"local": 0.0, "ray": 0.01, "slurm": 4.0}
 SAVE_SECONDS = 60.0
 RESTART_SECONDS = 30.0
 """A lost worker's next attempt: noticed, started, compiled from the cache, restored."""
-
-
-def rate(rates: Rates, seeds: int) -> float:
-    """Seed-steps a second, between the measured numbers of seeds by their logarithm and constant outside."""
-    known = sorted(rates)
-    return float(np.interp(math.log(seeds), [math.log(one) for one in known], [rates[one] for one in known]))
 
 
 def make_jobs(seeds: int, seeds_per_job: int) -> list[Job]:
@@ -244,7 +234,7 @@ def main(
     """
     plans = {}
     for block in blocks:
-        plan = make_plan(make_jobs(seeds, block), Path("none"), Options(lanes=False))
+        plan = make_plan(make_jobs(seeds, block), Path("none"), Options(lanes=False), 1)
         plans[f"{block} seeds a program" if block > 1 else "1 seed a program"] = [
             priced(task, SLOTS[slot], engine) for task in plan
         ]

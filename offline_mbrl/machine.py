@@ -16,6 +16,11 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def total_memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 PACKAGES = ("offline-mbrl", "jax", "jaxlib", "flax", "optax", "distrax", "orbax-checkpoint", "mujoco", "numpy")
 
 
@@ -62,3 +67,9 @@ def select_device(name: str) -> None:
             f"no {name} is available to JAX (it sees: {have}); install the extra for it, such as "
             "pip install 'offline-mbrl[cuda]', or leave out --device"
         ) from None
+
+
+def visible_devices() -> list[jax.Device]:
+    """This process's devices of the kind that was selected, or that JAX chooses."""
+    selected = jax.config.jax_default_device  # type: ignore[attr-defined]
+    return jax.local_devices(backend=None if selected is None else selected.platform)

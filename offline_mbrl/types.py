@@ -27,13 +27,24 @@ class Transition(NamedTuple):
     next_obs: Array  # [..., obs_dim]
 
 
+class Interval(NamedTuple):
+    """Consecutive rows of an array."""
+
+    first: Array  # int32, the number of the first row
+    size: Array  # int32, how many rows
+
+
 class Data(NamedTuple):
-    """What a compiled program sees of a data set; shared by all seeds, never batched over them."""
+    """What a compiled program sees of a data set; its rows are shared by all lanes, never batched over them.
+
+    Where the sets of several tasks lie end to end, `own` says which rows are a lane's; None stands for all.
+    """
 
     transitions: Transition  # leading axis n
     episode_return: Array  # [n] undiscounted return of the episode that the row belongs to
     is_first: Array  # [n] bool, the row starts an episode
     has_next: Array  # [n] bool, row i + 1 continues the same episode
+    own: Interval | None = None
 
 
 class Problem(NamedTuple):

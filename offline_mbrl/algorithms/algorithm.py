@@ -86,7 +86,10 @@ class Definition:
     `policies` finds the policy in a saved state, to be taken away.
     `deviations` lists, one sentence each, what differs from the paper or its official code. `version` is raised when a
     change moves the algorithm's numbers: it enters the identity of every run. `caution` says what the metrics of the
-    last period, means over seeds, give reason to doubt: a warning when a run ends.
+    last period, means over seeds, give reason to doubt: a warning when a run ends. `across_tasks` says that lanes of
+    one program may have different data sets: `sample`, `update` and `refresh` read no rows but those that are drawn
+    by `sample_indices` or its like, and no leaf of the state is as long as the data. A system claims it, and the
+    conformance tests hold it to that.
     """
 
     name: str
@@ -100,20 +103,34 @@ class Definition:
     version: int = 1
     caution: Callable[[Mapping[str, float]], str | None] | None = None
     policies: Policies = LEARNERS_ACTOR
+    across_tasks: bool = False
 
     def uses_model(self, config: Config) -> bool:
         """Whether that configuration fits a world model."""
         return "dynamics" in self.pretraining(ANY_PROBLEM, config, 1_000_000)
 
 
-def sample_rows(rows: Transition, key: Key, batch_size: int) -> Transition:
-    """`batch_size` rows of [n, ...] transitions, uniform with replacement."""
-    index = indices(key, batch_size, rows.reward.shape[0])
-    return jax.tree.map(lambda leaf: leaf[index], rows)
+def own_rows(data: Data) -> tuple[Array | int, Array | int]:
+    """The first of the rows that are a lane's own, and their number, which is static where they are all."""
+    return (0, data.is_first.shape[0]) if data.own is None else data.own
+
+
+def sample_indices(data: Data, key: Key, count: int) -> Array:
+    """Numbers of `count` of a lane's own rows, uniform with replacement: [count]."""
+    first, size = own_rows(data)
+    index = indices(key, count, size)
+    return index if data.own is None else first + index
+
+
+def sample_rows(data: Data, key: Key, count: int) -> Transition:
+    """`count` of a lane's own rows, uniform with replacement: [count, ...]."""
+    index = sample_indices(data, key, count)
+    return jax.tree.map(lambda leaf: leaf[index], data.transitions)
 
 
 def sample_starts(data: Data, key: Key, count: int) -> Array:
-    """`count` first observations of episodes, uniform with replacement: [count, d]."""
-    started = jnp.cumsum(data.is_first)
+    """`count` first observations of a lane's own episodes, uniform with replacement: [count, d]."""
+    (first, size), row = own_rows(data), jnp.arange(data.is_first.shape[0])
+    started = jnp.cumsum(data.is_first & (row >= first) & (row < first + size))
     number = indices(key, count, jnp.maximum(started[-1], 1))
     return data.transitions.obs[jnp.searchsorted(started, number + 1)]

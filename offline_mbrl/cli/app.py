@@ -230,7 +230,8 @@ def sweep(
       out: the sweep's folder; results/<name of the suite>/<scale> when absent.
       parallel: jobs at once, which share the cores; the suite's number when absent. On Ray and Slurm: at most.
       gpus: numbers of the GPUs to use, one program at a time on each.
-      lanes: auto trains jobs that differ in seeds and numeric settings alone in one program; off, one by one.
+      lanes: auto trains jobs that differ in seeds and numeric settings in one program, and those of a robot's tasks where
+        the sweep then ends sooner by the estimate; off, one by one.
       device: what every job must find.
       data_dir: where official data files are.
       cache_dir: where generated data and fitted ensembles are kept.
@@ -254,8 +255,8 @@ def sweep(
     request = find_suite(suite, scale)
     plan, jobs = plan_of(request)
     folder = out or results_folder(request)
-    options, wanted = Options(device, checkpoint_every, lanes == "auto"), choose(jobs, only)
-    place = Place(executor, folder, parallel, plan.parallel, gpus, engine)
+    place, wanted = Place(executor, folder, parallel, plan.parallel, gpus, engine), choose(jobs, only)
+    options = Options(device, checkpoint_every, lanes == "auto", place.accelerated(device))
     if print_script:
         return print(place.script(wanted, options))
     if dry_run:

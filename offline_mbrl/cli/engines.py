@@ -92,13 +92,26 @@ class Place(NamedTuple):
 
     def slots(self) -> int:
         """Jobs at once, as far as is known before the engine is asked."""
+        from offline_mbrl.launch.executor import UNKNOWN_SLOTS
         from offline_mbrl.machine import available_cores
 
-        if self.engine != "local":
+        if self.engine == "slurm":
+            return self.parallel or UNKNOWN_SLOTS
+        if self.engine == "ray":
             return self.parallel or 1
         if self.gpus:
             return len(self.gpus)
         return min(self.suite_parallel, available_cores()) if self.parallel is None else self.parallel
+
+    def accelerated(self, device: str) -> bool:
+        """Whether slots are accelerators, as far as is known before the engine is asked."""
+        from offline_mbrl.training.provenance import nvidia_gpus
+
+        if device != "auto":
+            return device != "cpu"
+        if self.engine != "local":
+            return self.engine == "ray" and self.options.ray_gpus > 0
+        return bool(self.gpus or nvidia_gpus())
 
     def script(self, jobs: Sequence[Job], options: Options) -> str:
         """The sbatch script of the first array: the tasks that wait for none."""
@@ -107,7 +120,7 @@ class Place(NamedTuple):
         from offline_mbrl.launch.on_slurm import script
         from offline_mbrl.launch.plan import make_plan
 
-        first = [task for task in make_plan(jobs, self.out, options) if not task.needs]
+        first = [task for task in make_plan(jobs, self.out, options, self.slots()) if not task.needs]
         return script(self.options.for_slurm(), self.out, self.parallel, len(first))
 
 

@@ -14,7 +14,7 @@ from offline_mbrl.conformance.small import COMMON, OWN, Settings, configure
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.training.loop import Program, compile_program
-from offline_mbrl.types import Key
+from offline_mbrl.types import Data, Key
 
 STEPS = 100
 """Length of the run that the system is built for."""
@@ -43,9 +43,9 @@ class Case(NamedTuple):
     def start(self, *seeds: int) -> State:
         return self.program.init(keys(seeds, "init"), DATA, self.models(*seeds))
 
-    def advance(self, state: State, seeds: tuple[int, ...], period: int) -> tuple[State, Metrics]:
+    def advance(self, state: State, seeds: tuple[int, ...], period: int, data: Data = DATA) -> tuple[State, Metrics]:
         """The period with number `period`; consumes `state`."""
-        state, metrics = self.program.advance(state, DATA, keys(seeds, "train"), period * self.program.period)
+        state, metrics = self.program.advance(state, data, keys(seeds, "train"), period * self.program.period)
         return state, jax.device_get(metrics)
 
     def programs(self) -> int:
@@ -72,12 +72,12 @@ def make_case(definition: Definition, small: Settings) -> Case:
     return Case(definition, config, algorithm, compile_program(algorithm, period))
 
 
-def train(case: Case, *seeds: int) -> Trained:
-    """`PERIODS` periods of `seeds` side by side."""
+def train(case: Case, *seeds: int, data: Data = DATA) -> Trained:
+    """`PERIODS` periods of `seeds` side by side, on `data` from where they start on `DATA`."""
     state, history = case.start(*seeds), []
     start = jax.device_get(state)
     for period in range(PERIODS):
-        state, metrics = case.advance(state, seeds, period)
+        state, metrics = case.advance(state, seeds, period, data)
         history.append(metrics)
     return Trained(start, jax.device_get(state), history, case.programs())
 

@@ -1,8 +1,10 @@
 """The problem and the data that every system is tested on."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from offline_mbrl.data.dataset import end_to_end
 from offline_mbrl.types import Array, Data, Problem, Transition
 
 ROWS, EPISODE = 96, 8
@@ -38,3 +40,13 @@ def make_data() -> Data:
 
 
 DATA = make_data()
+
+
+def beside_others(lanes: int) -> Data:
+    """`DATA` as the own rows of each of the lanes, between others that spoil whatever reads them: they are NaN."""
+
+    def spoilt(leaf: Array) -> Array:
+        return jnp.full_like(leaf[: ROWS // 2], jnp.nan if jnp.issubdtype(leaf.dtype, jnp.floating) else True)
+
+    others = jax.tree.map(spoilt, DATA)
+    return end_to_end([others, DATA, others], [0, lanes, 0])

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from offline_mbrl.conformance.case import Case, Trained, train
-from offline_mbrl.conformance.data import DATA, PROBLEM, SEEDS
+from offline_mbrl.conformance.case import Case, Trained, keys, train
+from offline_mbrl.conformance.data import DATA, PROBLEM, ROWS, SEEDS, beside_others
 from offline_mbrl.conformance.traces import Traces
 from offline_mbrl.storage.checkpoint import Checkpoints
 
@@ -115,6 +115,19 @@ def test_a_seed_alone_equals_itself_in_a_batch(case: Case, together: Trained) ->
     batch = jax.tree_util.tree_leaves_with_path(together.state)
     for (path, leaf), own in zip(batch, jax.tree.leaves(alone), strict=True):
         np.testing.assert_allclose(own[0], leaf[1], rtol=1e-3, atol=1e-4, err_msg=jax.tree_util.keystr(path))
+
+
+def test_a_lane_reads_its_own_rows_alone_where_the_system_says_so(case: Case, together: Trained) -> None:
+    """What `across_tasks` claims: rows of others change nothing, and what a state is made of is as long for any data."""
+    if not case.definition.across_tasks:
+        return  # its lanes all have one data set, and there is nothing to hold it to
+    beside = train(case, *SEEDS, data=beside_others(len(SEEDS)))
+    both = zip(jax.tree_util.tree_leaves_with_path(beside.state), jax.tree.leaves(together.state), strict=True)
+    for (path, leaf), own in both:
+        np.testing.assert_allclose(leaf, own, rtol=1e-3, atol=1e-4, err_msg=jax.tree_util.keystr(path))
+    half = jax.tree.map(lambda leaf: leaf[: ROWS // 2], DATA)
+    start = jax.eval_shape(case.program.init, keys(SEEDS, "init"), half, case.models(*SEEDS))
+    assert shapes(start) == shapes(together.start)
 
 
 def test_a_restored_state_goes_on_bit_equal(case: Case, tmp_path: Path) -> None:

@@ -1,17 +1,19 @@
 """One data set of transitions: its arrays, its episodes, where it comes from, and the rules at episode boundaries."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from offline_mbrl.errors import UserError
 from offline_mbrl.tasks import Task
-from offline_mbrl.types import Data, Transition
+from offline_mbrl.types import Data, Interval, Transition
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -156,6 +158,21 @@ def to_device(dataset: Dataset, *, only_known_next: bool = False) -> Data:
         is_first=jnp.asarray(starts),
         has_next=jnp.asarray(~np.append(starts[1:], True)),
     )
+
+
+def end_to_end(sets: Sequence[Data], lanes: Sequence[int]) -> Data:
+    """Data of one robot's tasks in one array, and which rows are each lane's own; a set that is alone as it is.
+
+    Args:
+      sets: one for each task, none of which says what is a lane's own.
+      lanes: of each set, whose lanes follow each other.
+    """
+    if len(sets) == 1:
+        return sets[0]
+    sizes = np.array([data.is_first.shape[0] for data in sets])
+    own = (jnp.asarray(np.repeat(column, lanes), jnp.int32) for column in (np.cumsum(sizes) - sizes, sizes))
+    joined: Data = jax.tree.map(lambda *columns: jnp.concatenate(columns), *sets)
+    return joined._replace(own=Interval(*own))
 
 
 def _episodes(reward: Floats, terminal: Bools, timeout: Bools, ends: Bools, keep: Bools) -> Episodes:

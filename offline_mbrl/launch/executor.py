@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from offline_mbrl.launch.task import Call, Ended
 
+UNKNOWN_SLOTS = 256
+"""How many calls an engine is taken to run at a time that queues them by itself, where nobody says."""
+
 
 def nothing() -> None:
     """Does nothing."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from offline_mbrl.errors import UserError
-from offline_mbrl.launch.executor import Executor
+from offline_mbrl.launch.executor import UNKNOWN_SLOTS, Executor
 from offline_mbrl.launch.process import local_cache, missing_folder, run_worker
 from offline_mbrl.launch.slurm_queue import Queue
 from offline_mbrl.launch.task import Call, Ended
@@ -113,7 +113,7 @@ def slurm_executor(options: SlurmOptions, out: Path, parallel: int | None = None
         queue.close()
         stop_file.unlink(missing_ok=True)
 
-    return Executor("slurm", submit, parallel or 256, queues=True, stop=stop, close=close)
+    return Executor("slurm", submit, parallel or UNKNOWN_SLOTS, queues=True, stop=stop, close=close)
 
 
 def script(options: SlurmOptions, out: Path, parallel: int | None, jobs: int) -> str:

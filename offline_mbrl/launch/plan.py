@@ -1,17 +1,21 @@
 """The tasks of a sweep: jobs that share a program together, and what several of them need fitted once before."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from offline_mbrl.launch import cost
-from offline_mbrl.launch.schedule import longest_first
+from offline_mbrl.launch.schedule import longest_first, makespan
 from offline_mbrl.launch.task import Options, Task
+from offline_mbrl.machine import total_memory
 from offline_mbrl.storage import records
 from offline_mbrl.tasks import get_task
 from offline_mbrl.training.job import Job
-from offline_mbrl.training.lanes import group
+from offline_mbrl.training.lanes import by_data, group
+from offline_mbrl.training.parts import cut
 from offline_mbrl.training.saving import CHECKPOINTS
 from offline_mbrl.training.system import configured
 
@@ -27,13 +31,65 @@ class Fit(NamedTuple):
     key: str
 
 
-def make_plan(jobs: Sequence[Job], out: Path, options: Options) -> list[Task]:
-    """The tasks that run `jobs`, in the order in which they are started."""
-    groups = group(jobs) if options.lanes else [[job] for job in jobs]
-    rates = cost.measured_rates([out / job.name for job in jobs])
+Fits = Mapping[str, tuple[Fit, ...]]
+"""By job's name."""
+
+
+def make_plan(jobs: Sequence[Job], out: Path, options: Options, slots: int) -> list[Task]:
+    """The tasks that run `jobs`, in the order in which they are started; `slots` of them run at a time."""
     fits = {job.name: tuple(fits_of(job)) for job in jobs}
+    groups = _programs(jobs, fits, options, slots) if options.lanes else [[job] for job in jobs]
+    rates = cost.measured_rates([out / job.name for job in jobs])
     shared = _shared_fits([members for members in groups if _is_to_fit(members, out)], fits)
     return longest_first([*shared.values(), *(_train_task(members, fits, shared, rates) for members in groups)])
+
+
+def _programs(jobs: Sequence[Job], fits: Fits, options: Options, slots: int) -> list[list[Job]]:
+    """The jobs of each program: as few programs as leave no slot idle, by the estimate of when the last one ends.
+
+    What is measured or done does not enter, so that a sweep that goes on has the programs that it began with.
+    """
+
+    def end(programs: Sequence[Sequence[Job]]) -> float:
+        costs = [cost.planned_cost(members, options.accelerated) for members in programs]
+        tasks = [Task(each[0].name, tuple(each), cost=taken) for each, taken in zip(programs, costs, strict=True)]
+        return makespan(tasks, slots)
+
+    groups = [by_data(members) for members in group(jobs)]
+    fewest = [_fewest_parts(sources, fits, options, total_memory() // slots) for sources in groups]
+    return min(_divisions(groups, fewest, options), key=end)  # the first of equals
+
+
+def _fewest_parts(sources: Sequence[Sequence[Job]], fits: Fits, options: Options, memory: int) -> int:
+    """Into how many programs jobs are divided by their data sets to be the least work, and not to need more memory."""
+
+    def work(parts: int) -> float:
+        return sum(cost.planned_cost(list(chain(*part)), options.accelerated) for part in cut(sources, parts))
+
+    jobs = list(chain(*sources))
+    needed = math.ceil(cost.memory(jobs, _has_fits(jobs, fits)) / memory)
+    return max(min(range(1, len(sources) + 1), key=work), needed)
+
+
+def _divisions(
+    groups: Sequence[Sequence[Sequence[Job]]], fewest: Sequence[int], options: Options
+) -> Iterator[list[list[Job]]]:
+    """Ways to divide programs of several data sets: into the fewest parts, then the longest in two, in three, ...
+
+    Those that are not as long are divided into fewer, by the same share of time.
+    """
+    costs = [
+        cost.planned_cost(list(chain(*sources)), options.accelerated) if len(sources) > 1 else 0.0 for sources in groups
+    ]
+    longest = max(costs, default=0.0) or 1.0
+    for count in range(1, max(map(len, groups), default=0) + 1):
+        parts = [max(least, math.ceil(count * taken / longest)) for least, taken in zip(fewest, costs, strict=True)]
+        divided = chain(*(cut(sources, number) for sources, number in zip(groups, parts, strict=True)))
+        yield [list(chain(*part)) for part in divided]
+
+
+def _has_fits(jobs: Iterable[Job], fits: Fits) -> bool:
+    return any(fits[job.name] for job in jobs)
 
 
 def fits_of(job: Job) -> Iterable[Fit]:
@@ -53,9 +109,6 @@ def _is_to_fit(members: Iterable[Job], out: Path) -> bool:
         for folder in folders
     )
 
-
-Fits = Mapping[str, tuple[Fit, ...]]
-"""By job's name."""
 
 Shared = dict[tuple[str, tuple[int, ...]], Task]
 """The tasks of fits by key and seeds."""
@@ -95,5 +148,5 @@ def _train_task(members: Sequence[Job], fits: Fits, shared: Shared, rates: cost.
         None,
         frozenset(needs),
         own + cost.train_cost(members, rates),
-        cost.memory(members, fits=any(fits[job.name] for job in members)),
+        cost.memory(members, fits=_has_fits(members, fits)),
     )

@@ -18,7 +18,7 @@ HEAD = ("order", "job", "seeds", "steps", "state", "cost", "memory")
 
 def preview(jobs: Sequence[Job], out: Path, options: Options, slots: int) -> str:
     """A line for each job and shared fit, in the order in which they are started, and one over all."""
-    tasks = make_plan(jobs, out, options)
+    tasks = make_plan(jobs, out, options, slots)
     rows = [row for place, task in enumerate(tasks, 1) for row in _rows(place, task, out)]
     left = [task for task in tasks if task.fit or any(_state(job, out) != "finished" for job in task.jobs)]
     fits = sum(task.fit is not None for task in left)

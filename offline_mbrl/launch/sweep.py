@@ -68,7 +68,7 @@ def run_jobs(
     wanted = list(jobs)
     refuse_twins(f"job {job.name}" for job in wanted)
     with heed_signals():
-        tasks = make_plan(wanted, out, options)
+        tasks = make_plan(wanted, out, options, executor.slots)
         sweep = Sweep(out.absolute(), paths, options, executor, News(tasks, len(wanted), executor.slots), tasks)
         with at_safe_points(), _closing(sweep):
             _run(sweep)

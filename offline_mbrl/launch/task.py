@@ -16,7 +16,8 @@ class Options:
 
     device: str = "auto"
     save_every: float = SAVE_EVERY  # seconds between checkpoints
-    lanes: bool = True  # jobs that differ in seeds and numbers alone train in one program
+    lanes: bool = True  # jobs that can train in one program do
+    accelerated: bool = False  # slots are accelerators, which lanes fill, and not cores, which they crowd
 
 
 DEFAULT = Options()

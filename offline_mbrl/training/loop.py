@@ -24,6 +24,9 @@ Numbers = Mapping[str, Array]
 LONGEST_STRETCH = 100
 """Most updates whose batches are gathered together: more would only take memory."""
 
+OWN_ROWS = Data(None, None, None, None, 0)  # type: ignore[arg-type]
+"""The axes of lanes: rows are shared, what is a lane's own of them is not."""
+
 BatchedAct = Callable[[State, Array], Array]
 """(states [lanes], observations [lanes, E, d]) -> actions [lanes, E, m]."""
 
@@ -94,7 +97,7 @@ def compile_lanes(build: Callable[[Numbers], Algorithm], numbers: Numbers, perio
         return deploy(state) if deploy else state
 
     init_all = jax.jit(jax.vmap(init, in_axes=(0, 0, None, 0)))
-    advance_all = jax.jit(jax.vmap(advance, in_axes=(0, 0, None, 0, None)), donate_argnums=0)
+    advance_all = jax.jit(jax.vmap(advance, in_axes=(0, 0, OWN_ROWS, 0, None)), donate_argnums=0)
     deploy_all = jax.jit(jax.vmap(deploy))
     # Acting may be asked of another device than trains: numbers on the host go with the state.
     on_host = {name: np.asarray(values) for name, values in numbers.items()}

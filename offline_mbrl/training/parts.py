@@ -4,7 +4,7 @@ The states of the lanes whose turn it is not wait in the host's memory.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -14,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from offline_mbrl.algorithms.algorithm import Algorithm
+from offline_mbrl.training.devices import Layout, make_layout
 from offline_mbrl.training.loop import Numbers, Program, compile_lanes
+from offline_mbrl.types import Data
 
 One = TypeVar("One")
 
@@ -30,20 +32,37 @@ def slices(count: int, parts: int) -> list[slice]:
     return [slice(*ends[row : row + 2]) for row in range(len(ends) - 1)]
 
 
-def in_parts(
-    whole: Program, build: Callable[[Numbers], Algorithm], numbers: Numbers, lanes: int, parts: int
-) -> Program:
-    """The program `whole`, made by `compile_lanes(build, numbers, ...)` for `lanes` lanes, in `parts` parts."""
-    if min(parts, lanes) == 1:
-        return whole
-    places = slices(lanes, parts)
-    # Without numbers of their own the lanes' functions are the same, and parts of one size share what is compiled.
-    programs = [
-        compile_lanes(build, {name: values[place] for name, values in numbers.items()}, whole.period)
-        if numbers
-        else whole
-        for place in places
-    ]
+@dataclass(frozen=True)
+class Lanes:
+    """A program of some lanes, with what it takes to make that of a part of them."""
+
+    program: Program
+    build: Callable[[Numbers], Algorithm]
+    numbers: Numbers
+    count: int
+
+    def __getitem__(self, place: slice) -> "Lanes":
+        """Those at `place` alone."""
+        if range(self.count)[place] == range(self.count):
+            return self
+        numbers = {name: values[place] for name, values in self.numbers.items()}
+        # Without numbers of their own the lanes' functions are the same, and parts of one size share what is compiled.
+        program = compile_lanes(self.build, numbers, self.program.period) if numbers else self.program
+        return replace(self, program=program, numbers=numbers, count=len(range(self.count)[place]))
+
+
+def make_lanes(build: Callable[[Numbers], Algorithm], numbers: Numbers, count: int, period: int) -> Lanes:
+    """`count` lanes that differ in `numbers`; `UserError` as `compile_lanes`."""
+    return Lanes(compile_lanes(build, numbers, period), build, numbers, count)
+
+
+def in_parts(lanes: Lanes, parts: int, devices: Sequence[jax.Device]) -> tuple[Program, Layout]:
+    """The program of `lanes` in `parts` parts, and how each lies over the devices: on as many as divide all parts."""
+    whole, places = lanes.program, slices(lanes.count, parts)
+    layout = make_layout([len(range(lanes.count)[place]) for place in places], devices)
+    if len(places) == 1:
+        return whole, layout
+    programs = [lanes[place].program for place in places]
 
     def split(function: Callable[[Program], Callable[..., Any]], batched: Sequence[int]) -> Callable[..., Any]:
         """`function` of each part on its rows of the arguments numbered `batched`, put together again."""
@@ -51,13 +70,13 @@ def in_parts(
         def call(*arguments: Any) -> Any:
             results = []
             for program, place in zip(programs, places, strict=True):
-                rows = [_rows(one, place) if number in batched else one for number, one in enumerate(arguments)]
+                rows = [_part(one, place, number in batched, layout) for number, one in enumerate(arguments)]
                 results.append(jax.tree.map(_to_host, function(program)(*rows)))
             return jax.tree.map(lambda *leaves: np.concatenate(leaves), *results)
 
         return call
 
-    return replace(
+    divided = replace(
         whole,
         init=split(attrgetter("init"), (0, 2)),
         advance=split(attrgetter("advance"), (0, 2)),
@@ -68,14 +87,18 @@ def in_parts(
         variants={name: split(partial(_variant, name), (0, 1)) for name in whole.variants},
         programs=lambda: max(program.programs() for program in programs),
     )
+    return divided, layout
 
 
 def _variant(name: str, program: Program) -> Callable[..., Any]:
     return program.variants[name]
 
 
-def _rows(tree: Any, place: slice) -> Any:
-    return jax.tree.map(lambda leaf: jnp.array(leaf[place]), tree)
+def _part(argument: Any, place: slice, batched: bool, layout: Layout) -> Any:
+    """What the lanes at `place` are given of an argument; data are theirs too, but for what is a lane's own of them."""
+    if isinstance(argument, Data):
+        return argument._replace(own=_part(argument.own, place, True, layout))
+    return layout.lanes(jax.tree.map(lambda leaf: jnp.array(leaf[place]), argument)) if batched else argument
 
 
 def _to_host(leaf: jax.Array) -> np.ndarray[Any, Any]:

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from offline_mbrl.algorithms.algorithm import State
 from offline_mbrl.errors import warn
+from offline_mbrl.machine import visible_devices
 from offline_mbrl.progress import progress, stderr
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.stopping import SAVE_EVERY, at_safe_points, stop_here, stop_requested
@@ -32,7 +33,7 @@ from offline_mbrl.training.divergence import (
     read_divergences,
     write_divergences,
 )
-from offline_mbrl.training.experiment import lane_keys, matmul_precision
+from offline_mbrl.training.experiment import matmul_precision
 from offline_mbrl.training.job import Job, Paths, claim
 from offline_mbrl.training.loop import Period, periods
 from offline_mbrl.training.opening import Member, Opened, last_saved, open_jobs
@@ -99,7 +100,8 @@ def run_jobs(
         at_step = sorted(((last_saved(out), (job, out)) for job, out in waiting), key=itemgetter(0))
         for step, started in groupby(at_step, key=itemgetter(0)):
             watch, judge_beside = Stopwatch(), worthwhile() if beside is None else beside
-            opened = open_jobs([each for _, each in started], step, paths, console, watch, parts)
+            together, devices = [each for _, each in started], visible_devices()
+            opened = open_jobs(together, step, paths, console, watch, devices, parts)
             diverged |= _train(opened, console, save_every, judge_beside, watch)
     for _, out in jobs:
         if records.job_status(out) == "finished":
@@ -115,7 +117,7 @@ def _train(
     diverged = {member.out: _resume_records(member, opened.step) for member in members}
     savers = {member.out: Saver(member.out, save_every) for member in members}
     simulator = Simulator(get_task(job.task).robot, len(opened.seeds) * job.episodes, job.physics)
-    keys = lane_keys(opened.seeds, "train")
+    keys = opened.keys("train")
     note = partial(note_costs, [(member.out, len(member.job.seeds)) for member in members], watch)
     waiting: list[Callable[[], None]] = []  # of the last period at most: its scores are awaited and recorded
     with (
@@ -205,8 +207,12 @@ def _closing(savers: Iterable[Saver]) -> Iterator[None]:
 
 
 def _title(opened: Opened) -> str:
-    several = f" × {len(opened.members)} settings" if len(opened.members) > 1 else ""
-    return f"{opened.job.algorithm} {opened.job.task}{several}"
+    jobs, tasks = len(opened.members), {member.job.task for member in opened.members}
+    what = opened.job.task + (f" × {jobs} settings" if jobs > 1 else "")
+    if len(tasks) > 1:
+        what = f"{get_task(opened.job.task).robot.name}, {jobs} jobs on {len(tasks)} tasks"
+    used, visible = len(opened.layout.devices), len(visible_devices())
+    return f"{opened.job.algorithm} {what}" + (f", {used} of {visible} devices" if visible > 1 else "")
 
 
 def _resume_records(member: Member, step: int) -> list[Divergence]:

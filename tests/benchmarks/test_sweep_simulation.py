@@ -2,16 +2,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sweep_simulation import RESTART_SECONDS, SAVE_SECONDS, SLOTS, rate, with_failures, with_storage
+from sweep_simulation import RESTART_SECONDS, SAVE_SECONDS, with_failures, with_storage
 
 from offline_mbrl.launch.task import Task
 from tests.launch.runs import job
-
-
-def test_a_rate_between_two_measured_ones_is_read_by_the_logarithm_of_the_seeds() -> None:
-    assert rate({1: 100.0, 4: 300.0}, 2) == 200.0
-    assert rate({1: 100.0, 4: 300.0}, 16) == 300.0
-    assert rate(SLOTS["gpu"].updates, 4) == 24_022.0
 
 
 def test_a_failure_costs_half_a_checkpoint_interval_and_a_restart_on_average() -> None:

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from offline_mbrl.algorithms.algorithm import Algorithm
-from offline_mbrl.algorithms.systems import bc
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition
+from offline_mbrl.algorithms.systems import bc, iql
 from offline_mbrl.conformance import test_algorithms as checks
 from offline_mbrl.conformance import test_definition as sayings
 from offline_mbrl.conformance.case import Case, make_case, train
@@ -29,13 +29,13 @@ ROOT = Path(__file__).parents[2]
 Change = Callable[[Algorithm], Algorithm]
 
 
-def changed(change: Change) -> Case:
-    """Behavior cloning with one rule broken."""
+def changed(change: Change, base: Definition = bc.DEFINITION, **claims: bool) -> Case:
+    """Behavior cloning, or another system, with one rule broken."""
 
     def build(problem: Any, config: Any, steps: int) -> Algorithm:
-        return change(bc.build(problem, config, steps))
+        return change(base.build(problem, config, steps))
 
-    return make_case(replace(bc.DEFINITION, name="changed", build=build), {})
+    return make_case(replace(base, name="changed", build=build, **claims), {})  # type: ignore[arg-type]
 
 
 def updating(change: Callable[[Any, Any], tuple[Any, Any]]) -> Change:
@@ -136,6 +136,35 @@ def test_what_another_call_shows_is_found(change: Change, check: Callable[[Any, 
     case = changed(change)
     with pytest.raises(AssertionError):
         check(case, train(case, *SEEDS))
+
+
+def with_mean_reward(algorithm: Algorithm) -> Algorithm:
+    """Looks at all rows, where a lane's own are meant."""
+
+    def sample(state: Any, data: Any, key: Any) -> Any:
+        batch = algorithm.sample(state, data, key)
+        return batch._replace(reward=batch.reward - data.transitions.reward.mean())
+
+    return replace(algorithm, sample=sample)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(
+    ("base", "change"),
+    [
+        (bc.DEFINITION, lambda algorithm: algorithm),  # a leaf of its state has an entry for each row
+        (iql.DEFINITION, with_mean_reward),
+    ],
+)
+def test_a_system_that_claims_lanes_across_tasks_and_reads_others_rows_is_found(
+    base: Definition, change: Change
+) -> None:
+    check = checks.test_a_lane_reads_its_own_rows_alone_where_the_system_says_so
+    case = changed(change, base, across_tasks=True)
+    together = train(case, *SEEDS)
+    with pytest.raises(AssertionError):
+        check(case, together)
+    check(case._replace(definition=replace(case.definition, across_tasks=False)), together)
 
 
 def test_a_definition_that_says_nothing_is_found() -> None:

@@ -1,10 +1,11 @@
 import dataclasses
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
-from offline_mbrl.data.dataset import Dataset, from_raw, to_device
+from offline_mbrl.data.dataset import Dataset, end_to_end, from_raw, to_device
 from offline_mbrl.data.summary import describe, summarize
 from offline_mbrl.errors import UserError
 from offline_mbrl.tasks import get_task
@@ -201,6 +202,18 @@ def test_to_device_gives_returns_and_boundaries_by_row(raw: dict[str, Any]) -> N
     np.testing.assert_array_equal(data.has_next, [1, 1, 0, 1, 0, 1, 0])
     np.testing.assert_array_equal(data.transitions.discount, [1, 1, 0, 1, 1, 1, 1])
     assert data.transitions.next_obs.shape == (7, 11)
+
+
+def test_sets_end_to_end_keep_their_rows_and_say_whose_they_are(raw: dict[str, Any]) -> None:
+    data = to_device(build(raw))
+    short = jax.tree.map(lambda leaf: leaf[:3], data)
+    joined = end_to_end([short, data], [2, 1])
+    assert joined.own is not None
+    np.testing.assert_array_equal(joined.own.first, [0, 0, 3])
+    np.testing.assert_array_equal(joined.own.size, [3, 3, 7])
+    np.testing.assert_array_equal(joined.episode_return, [6, 6, 6, 6, 6, 6, 9, 9, 13, 13])
+    np.testing.assert_array_equal(joined.transitions.obs[3:], data.transitions.obs)
+    assert end_to_end([data], [4]) is data
 
 
 def test_the_summary_leaves_cut_episodes_out_of_the_returns(raw: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ def by_name(tasks: list[Task]) -> dict[str, Task]:
 
 def test_systems_on_one_task_share_one_fit_that_they_wait_for(tmp_path: Path) -> None:
     mopo, combo, clone = model_based("mopo"), model_based("combo"), job()
-    tasks = by_name(make_plan([clone, mopo, combo], tmp_path, DEFAULT))
+    tasks = by_name(make_plan([clone, mopo, combo], tmp_path, DEFAULT, 1))
     fit = f"fit dynamics for {mopo.name}"
     assert set(tasks) == {fit, mopo.name, combo.name, clone.name}
     assert (tasks[fit].jobs, tasks[fit].fit, tasks[fit].needs) == ((mopo,), "dynamics", frozenset())
@@ -41,24 +41,24 @@ def test_systems_on_one_task_share_one_fit_that_they_wait_for(tmp_path: Path) ->
 
 def test_a_fit_that_one_program_alone_needs_is_left_to_it(tmp_path: Path) -> None:
     apart = [model_based("mopo"), model_based("combo", task="walker2d-medium"), model_based("mopo", (1,))]
-    assert [task.fit for task in make_plan(apart, tmp_path, DEFAULT)] == [None, None]
+    assert [task.fit for task in make_plan(apart, tmp_path, DEFAULT, 1)] == [None, None]
 
 
 def test_other_settings_of_the_model_are_another_fit(tmp_path: Path) -> None:
     jobs = [model_based("mopo"), model_based("combo", **dict[str, Any]({"dynamics.max_epochs": 3}))]
-    assert [task.fit for task in make_plan(jobs, tmp_path, DEFAULT)] == [None, None]
+    assert [task.fit for task in make_plan(jobs, tmp_path, DEFAULT, 1)] == [None, None]
 
 
 def test_fits_of_one_kind_wait_for_each_other_instead_of_their_lock(tmp_path: Path) -> None:
     jobs = [model_based(algorithm, (seed,)) for algorithm in ("mopo", "combo") for seed in (0, 1)]
-    fits = [task for task in make_plan(jobs, tmp_path, Options(lanes=False)) if task.fit]
+    fits = [task for task in make_plan(jobs, tmp_path, Options(lanes=False), 1) if task.fit]
     assert [fit.needs for fit in fits] == [frozenset(), frozenset({fits[0].name})]
 
 
 def test_jobs_that_have_taken_steps_need_no_fit(tmp_path: Path) -> None:
     jobs = [model_based("mopo"), model_based("combo")]
     (tmp_path / jobs[0].name / CHECKPOINTS / "10").mkdir(parents=True)
-    assert [task.fit for task in make_plan(jobs, tmp_path, DEFAULT)] == [None, None]
+    assert [task.fit for task in make_plan(jobs, tmp_path, DEFAULT, 1)] == [None, None]
 
 
 def test_measured_jobs_set_the_order(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_measured_jobs_set_the_order(tmp_path: Path) -> None:
     records.write_json(folder / records.JOB, {"id": done.id} | done.model_dump(mode="json"))
     records.write_json(folder / records.ENVIRONMENT, {"dataset": DATASET, "seconds": {"train": 2000.0}})
     records.write_json(folder / records.DONE, {})
-    tasks = by_name(make_plan([clone, quick, slow, done], tmp_path, Options(lanes=False)))
+    tasks = by_name(make_plan([clone, quick, slow, done], tmp_path, Options(lanes=False), 1))
     assert tasks[quick.name].cost == 20.0 + 1000 * 2000 / 20
     assert [*tasks][:2] == [quick.name, slow.name]
 
@@ -77,7 +77,7 @@ def test_a_plan_touches_no_device() -> None:
     code = (
         "from pathlib import Path\nfrom tests.launch.test_plan import model_based\n"
         "from offline_mbrl.launch.plan import make_plan\nfrom offline_mbrl.launch.task import DEFAULT\n"
-        "make_plan([model_based('mopo'), model_based('combo')], Path('nowhere'), DEFAULT)\n"
+        "make_plan([model_based('mopo'), model_based('combo')], Path('nowhere'), DEFAULT, 1)\n"
         "from jax._src import xla_bridge\nassert not xla_bridge.backends_are_initialized()"
     )
     done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=False)

@@ -68,7 +68,7 @@ def empty_ring(config: BranchedConfig, problem: Problem) -> Ring:
 
 def branch(config: BranchedConfig, model: Model, policy: ActionSampler, data: Data, key: Key) -> Rollout:
     """Rolls `policy` out from b data states drawn uniformly with replacement."""
-    starts = sample_rows(data.transitions, stream(key, "starts"), config.rollout_batch).obs
+    starts = sample_rows(data, stream(key, "starts"), config.rollout_batch).obs
     return rollout(model, policy, starts, config.horizon, stream(key, "rollout"))
 
 
@@ -97,7 +97,7 @@ def rollout_metrics(rollout: Rollout) -> Metrics:
 
 def mixed_batch(config: BranchedConfig, imagined: Ring, data: Data, key: Key) -> Transition:
     """floor(ratio * batch) data rows first, imagined rows after them."""
-    real = sample_rows(data.transitions, stream(key, "real"), config.real_rows)
+    real = sample_rows(data, stream(key, "real"), config.real_rows)
     model = ring.sample(imagined, stream(key, "model"), config.batch_size - config.real_rows)
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), real, model)
 

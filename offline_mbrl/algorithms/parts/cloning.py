@@ -55,11 +55,10 @@ def start(agent: SAC, key: Key, data: Data) -> tuple[None, CloneState]:
 
 def clone_epoch(config: CloningConfig, agent: SAC, fixed: None, state: CloneState, data: Data, key: Key) -> CloneState:
     """ceil(n / batch) steps on rows drawn with replacement; a finished clone does not change."""
-    rows = data.transitions
-    steps = math.ceil(rows.reward.shape[0] / config.batch_size)
+    steps = math.ceil(data.is_first.shape[0] / config.batch_size)
 
     def step(actor: TrainState, key: Key) -> tuple[TrainState, Array]:
-        batch = sample_rows(rows, key, config.batch_size)
+        batch = sample_rows(data, key, config.batch_size)
         loss, grads = jax.value_and_grad(cloning_loss, argnums=1)(agent, actor.params, batch)
         return actor.step(grads, agent.actor_optimizer), loss
 

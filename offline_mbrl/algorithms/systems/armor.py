@@ -163,7 +163,7 @@ def init_world(armor: ARMOR, ensemble: Ensemble, data: Data, key: Key) -> World:
     """M as fitted, every policy at the same data states, and no pairs."""
     config, problem = armor.config, armor.problem
     model = ensemble.replace(weights=ensemble.weights.members(ensemble.elites[:1]), elites=jnp.zeros(1, jnp.int32))
-    obs = sample_rows(data.transitions, stream(key, "walk_starts"), config.batch_size).obs
+    obs = sample_rows(data, stream(key, "walk_starts"), config.batch_size).obs
     return World(
         model=model,
         opt_state=armor.world_optimizer.init(model.weights.layers),
@@ -190,7 +190,7 @@ def init(armor: ARMOR, key: Key, data: Data, pretrained: Pretrained) -> ARMORSta
 def sample(armor: ARMOR, state: ARMORState, data: Data, key: Key) -> ARMORBatch:
     """B_r from the data, B_m from D_model."""
     count = armor.config.batch_size
-    real = sample_rows(data.transitions, key, count)
+    real = sample_rows(data, key, count)
     if state.world is None:
         return ARMORBatch(real, None)
     return ARMORBatch(real, ring.sample(state.world.pairs, stream(key, "model"), count))
@@ -369,4 +369,5 @@ DEFINITION = Definition(
         "Predicted rows end by the task's known termination rule; the paper does not say.",
         "The critics warm up on M's tuples, with M as fitted.",
     ),
+    across_tasks=True,
 )

@@ -50,7 +50,7 @@ def init(atac: ATAC, key: Key, data: Data, pretrained: Pretrained) -> GameState:
 
 def sample(atac: ATAC, state: GameState, data: Data, key: Key) -> Transition:
     """Rows of the data."""
-    return sample_rows(data.transitions, key, atac.config.batch_size)
+    return sample_rows(data, key, atac.config.batch_size)
 
 
 def pessimism(atac: ATAC, state: GameState, rows: Transition, action: Array, key: Key) -> Pessimism:
@@ -119,4 +119,5 @@ DEFINITION = Definition(
         "Logged actions are pulled 1e-5 inside the box before their likelihood is taken (lightATAC: 1e-6).",
         "ATAC0 draws from 1024 start states that were drawn from the data's once.",
     ),
+    across_tasks=True,
 )

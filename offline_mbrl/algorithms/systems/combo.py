@@ -184,4 +184,5 @@ DEFINITION = Definition(
         "A learned weight acts from the next step on; in the course project that proposed it, from the same step on.",
     ),
     version=2,
+    across_tasks=True,
 )

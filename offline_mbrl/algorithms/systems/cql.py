@@ -65,7 +65,7 @@ def init(cql: CQL, key: Key, data: Data, pretrained: Pretrained) -> CQLState:
 
 def sample(cql: CQL, state: CQLState, data: Data, key: Key) -> Transition:
     """Rows of the data."""
-    return sample_rows(data.transitions, key, cql.config.batch_size)
+    return sample_rows(data, key, cql.config.batch_size)
 
 
 def warm_actor_loss(
@@ -169,4 +169,5 @@ DEFINITION = Definition(
         "The learned weight is clamped by projection; the official clamp has no gradient beyond 1e6.",
         "The warm start is a share of the run, 40,000 of a million steps as in the official code.",
     ),
+    across_tasks=True,
 )

@@ -24,12 +24,20 @@ import optax
 from flax import struct
 from pydantic import Field
 
-from offline_mbrl.algorithms.algorithm import Act, Algorithm, Definition, Pretrained, sample_starts
+from offline_mbrl.algorithms.algorithm import (
+    Act,
+    Algorithm,
+    Definition,
+    Pretrained,
+    own_rows,
+    sample_indices,
+    sample_starts,
+)
 from offline_mbrl.algorithms.export import SavedState
 from offline_mbrl.algorithms.parts.ascent import Score, ascend
 from offline_mbrl.algorithms.parts.subsets import order_key, subset_of, subset_thresholds
 from offline_mbrl.config import Config, Number, Width
-from offline_mbrl.keys import indices, stream
+from offline_mbrl.keys import stream
 from offline_mbrl.nn.networks import (
     GaussianActor,
     Params,
@@ -204,12 +212,11 @@ def init(drop: DROP, key: Key, data: Data, pretrained: Pretrained) -> DROPState:
 
 def sample(drop: DROP, state: DROPState, data: Data, key: Key) -> DROPBatch:
     """Rows with scaled rewards, the actions after them, and their subsets."""
-    rows, count = data.transitions, data.transitions.reward.shape[0]
-    index = indices(key, drop.config.batch_size, count)
-    batch = jax.tree.map(lambda leaf: leaf[index], rows)
+    rows, index = data.transitions, sample_indices(data, key, drop.config.batch_size)
+    batch, (first, count) = jax.tree.map(lambda leaf: leaf[index], rows), own_rows(data)
     return DROPBatch(
         rows=batch._replace(reward=batch.reward / state.reward_scale),
-        next_action=rows.action[jnp.minimum(index + 1, count - 1)],
+        next_action=rows.action[jnp.minimum(index + 1, first + count - 1)],
         known=data.has_next[index] | (batch.discount == 0),
         subset=subset_of(row_keys(drop.config, data.episode_return[index], state.salt), state.thresholds),
     )
@@ -384,4 +391,5 @@ DEFINITION = Definition(
         "The search steps have unit direction, and the best iterate is kept, so Grad never scores below Best.",
         "Episodes with equal returns fall into one subset.",
     ),
+    across_tasks=True,
 )

@@ -85,7 +85,7 @@ def init(agent: SAC, key: Key, data: Data, pretrained: Pretrained) -> SACState:
 
 def sample(agent: SAC, state: SACState, data: Data, key: Key) -> Transition:
     """Rows of the data."""
-    return sample_rows(data.transitions, key, agent.config.batch_size)
+    return sample_rows(data, key, agent.config.batch_size)
 
 
 def update(
@@ -142,4 +142,5 @@ DEFINITION = Definition(
         "The step order is critics, actor, temperature, targets; the official code takes all gradients at old weights.",
         "More than 50 critics are evaluated in turn, which changes memory and rounding alone.",
     ),
+    across_tasks=True,
 )

@@ -124,7 +124,7 @@ def init(iql: IQL, key: Key, data: Data, pretrained: Pretrained) -> IQLState:
 
 def sample(iql: IQL, state: IQLState, data: Data, key: Key) -> Transition:
     """Rows with scaled rewards, and with actions that a density can be taken of."""
-    batch = sample_rows(data.transitions, key, iql.config.batch_size)
+    batch = sample_rows(data, key, iql.config.batch_size)
     inside = jnp.clip(batch.action, -1.0 + ACTION_MARGIN, 1.0 - ACTION_MARGIN)
     return batch._replace(action=inside, reward=state.reward_scale * batch.reward)
 
@@ -258,4 +258,5 @@ DEFINITION = Definition(
         "The returns that set the scale of the rewards are those of the file's episodes; if all episodes return the "
         "same, rewards are not scaled.",
     ),
+    across_tasks=True,
 )

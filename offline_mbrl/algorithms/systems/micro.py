@@ -68,4 +68,5 @@ DEFINITION = Definition(
         "The actor's rate falls at every step along its half cosine; the official code steps it once per 1000 updates.",
         "The hopper's termination rule bounds components on both sides; the official code bounds them from above only.",
     ),
+    across_tasks=True,
 )

@@ -69,4 +69,5 @@ DEFINITION = Definition(
         "The penalty is computed on model rows alone; the official code computes it on all and zeroes the data rows.",
         "The hopper's termination rule bounds components on both sides; public copies bound them from above only.",
     ),
+    across_tasks=True,
 )

@@ -101,7 +101,7 @@ def init(mopo: MOPO, key: Key, data: Data, pretrained: Pretrained) -> MOPOState:
     config, start = mopo.config, branched.init(mopo.config, mopo.agent, key, data, pretrained)
     log_weight = jnp.log(jnp.asarray(config.penalty_weight, jnp.float32))
     if config.tuning == "matched":
-        rows = sample_rows(data.transitions, stream(key, "matched"), MATCHED_ROWS)
+        rows = sample_rows(data, stream(key, "matched"), MATCHED_ROWS)
         log_weight += jnp.log(scale_to_match(PENALTIES[config.penalty], start.ensemble, rows, stream(key, "scale")))
     return branched.extend(MOPOState, start, log_weight=TrainState.create(log_weight, mopo.weight_optimizer))
 
@@ -155,4 +155,5 @@ DEFINITION = Definition(
         'Networks start from Glorot-uniform weights, as the official code\'s; `init = "torch"`, in the preset `kit`, '
         "draws them as OfflineRL-Kit's library does.",
     ),
+    across_tasks=True,
 )

@@ -162,4 +162,5 @@ DEFINITION = Definition(
     ),
     version=2,
     caution=caution,
+    across_tasks=True,
 )

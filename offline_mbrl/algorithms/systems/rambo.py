@@ -18,7 +18,7 @@ import optax
 from jax.scipy.stats import norm
 from pydantic import Field
 
-from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_rows
+from offline_mbrl.algorithms.algorithm import Algorithm, Definition, Pretrained, sample_indices, sample_rows
 from offline_mbrl.algorithms.export import actor_at
 from offline_mbrl.algorithms.parts import branched, cloning, sac
 from offline_mbrl.algorithms.parts.branched import BranchedConfig, BranchedState
@@ -30,7 +30,7 @@ from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, draw, only_elites
 from offline_mbrl.dynamics.models import gaussian
 from offline_mbrl.dynamics.models.gaussian import GaussianConfig, Weights
 from offline_mbrl.dynamics.rollout import ActionSampler, standardized_model
-from offline_mbrl.keys import indices, stream
+from offline_mbrl.keys import stream
 from offline_mbrl.nn.normalizer import Normalizer
 from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.types import Array, Data, Key, Metrics, Problem, Transition
@@ -144,25 +144,25 @@ def imagine(
 
 
 def adversary_phase(
-    rambo: RAMBO, state: RAMBOState, rows: Transition, key: Key
+    rambo: RAMBO, state: RAMBOState, data: Data, key: Key
 ) -> tuple[tuple[Weights, optax.OptState], Metrics]:
     """`adversary_steps` steps of the model against the policy as it is: the model's new weights and optimizer state.
 
     The branches start at data states and go on from the sampled s', terminal or not, for `horizon` steps; then anew.
     """
     config, agent, optimizer = rambo.config, rambo.agent, rambo.model_optimizer
-    ensemble, size, count = state.ensemble, config.dynamics.batch_size, rows.reward.shape[0]
+    ensemble, size = state.ensemble, config.dynamics.batch_size
 
     def step(
         carry: tuple[Array, Weights, optax.OptState], now: tuple[Array, Key]
     ) -> tuple[tuple[Array, Weights, optax.OptState], Metrics]:
         (obs, weights, opt_state), (number, key) = carry, now
-        starts = state.normalizer.apply(sample_rows(rows, stream(key, "starts"), config.batch_size).obs)
+        starts = state.normalizer.apply(sample_rows(data, stream(key, "starts"), config.batch_size).obs)
         obs = jnp.where(number % config.horizon == 0, starts, obs)
         current = ensemble.replace(weights=weights)
         score, gain, next_obs = imagine(agent, state.learner, current, state.normalizer, obs, key)
-        index = indices(stream(key, "data"), config.dynamics.members * size, count).reshape(-1, size)
-        batch = fit.standardize(state.normalizer, jax.tree.map(lambda leaf: leaf[index], rows))
+        index = sample_indices(data, stream(key, "data"), config.dynamics.members * size).reshape(-1, size)
+        batch = fit.standardize(state.normalizer, jax.tree.map(lambda leaf: leaf[index], data.transitions))
         grads, metrics = jax.grad(adversary_loss, argnums=1, has_aux=True)(
             config, weights, ensemble, score, ensemble.inputs.apply(fit.inputs(batch)), fit.targets(batch)
         )
@@ -177,7 +177,7 @@ def adversary_phase(
     return (weights, opt_state), jax.tree.map(jnp.mean, metrics)
 
 
-def move_model(rambo: RAMBO, state: RAMBOState, rows: Transition, key: Key) -> tuple[RAMBOState, Metrics]:
+def move_model(rambo: RAMBO, state: RAMBOState, data: Data, key: Key) -> tuple[RAMBOState, Metrics]:
     """The state after an adversary phase; as it was without a weight, and before the first refresh.
 
     Before the first refresh there are no values yet to work against, and the phase is undone.
@@ -185,7 +185,7 @@ def move_model(rambo: RAMBO, state: RAMBOState, rows: Transition, key: Key) -> t
     weight = rambo.config.adversary_weight
     if isinstance(weight, float) and weight == 0:
         return state, {}
-    result, metrics = adversary_phase(rambo, state, rows, key)
+    result, metrics = adversary_phase(rambo, state, data, key)
     undone = (state.imagined.size == 0) | (jnp.asarray(weight) == 0)
     weights, opt_state = jax.tree.map(
         partial(jnp.where, undone), (state.ensemble.weights, state.model_opt_state), result
@@ -231,7 +231,7 @@ def init(rambo: RAMBO, key: Key, data: Data, pretrained: Pretrained) -> RAMBOSta
 
 def refresh(rambo: RAMBO, state: RAMBOState, data: Data, key: Key) -> tuple[RAMBOState, Metrics]:
     """The model against the policy, then branches of the policy in the model, in the ring."""
-    state, metrics = move_model(rambo, state, data.transitions, stream(key, "adversary"))
+    state, metrics = move_model(rambo, state, data, stream(key, "adversary"))
     model = standardized_model(state.ensemble, state.normalizer, rambo.agent.problem.terminates)
     policy = standardized_policy(branched.policy_of(rambo.agent, state), state.normalizer)
     state, rollout_metrics = branched.keep(state, branched.branch(rambo.config, model, policy, data, key))
@@ -291,4 +291,5 @@ DEFINITION = Definition(
         "Next observations are the true ones of the file; the official code trains its model on the next episode's "
         "reset state at every terminal.",
     ),
+    across_tasks=True,
 )

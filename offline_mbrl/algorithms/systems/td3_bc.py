@@ -96,7 +96,7 @@ def init(td3: TD3BC, key: Key, data: Data, pretrained: Pretrained) -> TD3BCState
 def sample(td3: TD3BC, state: TD3BCState, data: Data, key: Key) -> Transition:
     """Rows of their own for every critic step of one update: [actor_every, B, ...]."""
     every = td3.config.actor_every
-    rows = sample_rows(data.transitions, key, every * td3.config.batch_size)
+    rows = sample_rows(data, key, every * td3.config.batch_size)
     return jax.tree.map(lambda leaf: leaf.reshape(every, -1, *leaf.shape[1:]), rows)
 
 
@@ -211,4 +211,5 @@ DEFINITION = Definition(
         "Next observations are the true ones of the file, and the rows of time-outs are kept; the official code reads "
         "the data through d4rl.qlearning_dataset.",
     ),
+    across_tasks=True,
 )

@@ -14,7 +14,7 @@ from offline_mbrl.algorithms.parts import adversarial, sac
 from offline_mbrl.algorithms.parts.adversarial import AdversarialConfig, Game, GameState
 from offline_mbrl.errors import UserError
 from offline_mbrl.nn.networks import Params
-from offline_mbrl.types import Array, Problem, Transition
+from offline_mbrl.types import Array, Interval, Problem, Transition
 from tests.algorithms import toys
 
 pytestmark = pytest.mark.medium
@@ -227,3 +227,6 @@ def test_sample_starts_draws_every_first_row_and_no_other() -> None:
     data = toys.data_of(rows)._replace(is_first=jnp.arange(40) % 8 == 3)
     starts = np.asarray(sample_starts(data, jax.random.key(0), 500))[:, 0]
     assert set(starts.tolist()) == {3.0, 11.0, 19.0, 27.0, 35.0}
+    own = data._replace(own=Interval(jnp.array(10), jnp.array(18)))  # rows 10 to 27
+    starts = np.asarray(sample_starts(own, jax.random.key(0), 500))[:, 0]
+    assert set(starts.tolist()) == {11.0, 19.0, 27.0}
