@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from offline_mbrl.nn.layers import product
+from offline_mbrl.nn.layers import product, stored
 from offline_mbrl.types import Array, Key
 
 Params = Any
@@ -63,6 +63,16 @@ def dense_product(x: Array, weight: Array, *_: Any, **__: Any) -> Array:
     return product(x.reshape(math.prod(rows), inputs), weight).reshape(*rows, outputs)
 
 
+def hidden_product(x: Array, weight: Array, *_: Any, **__: Any) -> Array:
+    """`dense_product` as a hidden layer keeps it."""
+    return stored(dense_product(x, weight))
+
+
+def _as_they_are(*arrays: Array | None, **_: Any) -> list[Array | None]:
+    """In place of flax's promotion to one type: `product` multiplies activations and weights of two."""
+    return list(arrays)
+
+
 class MLP(nn.Module):
     """Fully connected layers with one activation between them; Glorot-uniform weights by default, zero biases."""
 
@@ -75,14 +85,15 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for width in self.hidden:
-            x = self.activation(self.dense(width, x.shape[-1])(x))
-        return self.dense(self.outputs, x.shape[-1])(x)
+            x = stored(self.activation(self.dense(width, x.shape[-1], hidden_product)(x)))
+        return self.dense(self.outputs, x.shape[-1], dense_product)(x)
 
-    def dense(self, width: int, inputs: int) -> nn.Dense:
+    def dense(self, width: int, inputs: int, multiply: Callable[..., Array]) -> nn.Dense:
+        layer = partial(nn.Dense, width, dot_general=multiply, promote_dtype=_as_they_are)
         if self.draws == "glorot":
-            return nn.Dense(width, kernel_init=self.kernel_init, dot_general=dense_product)
+            return layer(kernel_init=self.kernel_init)
         draw = uniform_by(inputs)
-        return nn.Dense(width, kernel_init=draw, bias_init=draw, dot_general=dense_product)
+        return layer(kernel_init=draw, bias_init=draw)
 
 
 class GaussianActor(nn.Module):
