@@ -13,10 +13,10 @@ def made_up(name: str, options: Options, data: object, precision: str) -> Result
 
 
 def test_scores_are_compared_seed_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Differences 2, 1, 3: their mean is 2, its standard error 1 / sqrt(3), the quantile for two degrees 4.3027."""
+    """Differences 2, 1, 3: their mean is 2, its standard error 1 / sqrt(3), and 4.3027 the quantile for two degrees."""
     monkeypatch.setattr(precision, "trained", made_up)
     score, seconds = compared("bc", Options(), None)  # type: ignore[arg-type]
-    assert score == ["bc", "score", "20.0 [-4.8, 44.8]", "22.0 [-2.8, 46.8]", "+2.0 [-0.5, 4.5]"]
+    assert score == ["bc", "score", "20.0 [-4.8, 44.8]", "22.0 [-4.2, 48.2]", "+2.0 [-0.5, 4.5]"]
     assert seconds == ["bc", "seconds", "7", "7", ""]
 
 
