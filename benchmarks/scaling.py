@@ -27,10 +27,9 @@ from tabulate import tabulate
 from offline_mbrl.dynamics.config import EnsembleConfig
 from offline_mbrl.dynamics.models.gaussian import GaussianConfig
 from offline_mbrl.machine import available_cores, versions
-from offline_mbrl.precision import Precision
+from offline_mbrl.precision import Precision, computing
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.tasks import get_task
-from offline_mbrl.training.experiment import matmul_precision
 
 Name = Literal["seeds", "rows", "members", "width", "threads"]
 
@@ -171,7 +170,7 @@ def small_settings(options: Options) -> Mapping[str, Any]:
 def measure_point(name: Name, size: int, options: Options) -> Line:
     """One line: the costs at one size, and the memory that this process held at most."""
     jax.config.update("jax_enable_compilation_cache", False)  # compilation is measured
-    with matmul_precision(options.precision):
+    with computing(options.precision):
         return {"of": name, "size": size, **AXES[name].measure(size, options), "rss_gib": peak_memory()}
 
 

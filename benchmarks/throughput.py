@@ -31,9 +31,8 @@ from offline_mbrl.algorithms.registry import names as system_names
 from offline_mbrl.algorithms.systems.mopo import MOPOConfig
 from offline_mbrl.errors import UserError
 from offline_mbrl.machine import available_cores, versions
-from offline_mbrl.precision import Precision
+from offline_mbrl.precision import Precision, computing
 from offline_mbrl.tasks import Task, get_task
-from offline_mbrl.training.experiment import matmul_precision
 
 Part = Literal["rates", "systems", "fits", "periods", "kernels"]
 
@@ -84,7 +83,7 @@ def main(options: Options) -> None:
     jax.config.update("jax_enable_compilation_cache", False)  # compilation is measured
     if "kernels" in options.parts:
         prepare_kernels(options)
-    with matmul_precision(options.precision):
+    with computing(options.precision):
         about = describe(options)
         if not options.json:
             print("\n".join(f"{name}: {value}" for name, value in about.items()), flush=True)

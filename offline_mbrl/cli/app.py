@@ -133,7 +133,7 @@ def train(
       episodes: episodes of one evaluation.
       preset: a named alternative of the algorithm's settings.
       set_: one hyper-parameter, such as penalty_weight=2 or dynamics.patience=6; may be repeated.
-      precision: of float32 matrix products.
+      precision: of float32 matrix products; or mixed, with hidden activations in 16 bits.
       device: auto takes what JAX finds.
       out: the run's folder; results/<algorithm>-<task>-<id> when absent.
       data_dir: where official data files are.

@@ -11,6 +11,7 @@ from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, draw, pick, predi
 from offline_mbrl.dynamics.uncertainty import Penalty
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.normalizer import Normalizer
+from offline_mbrl.precision import imagining
 from offline_mbrl.types import Array, Key, Transition
 
 CHUNK = 10_000
@@ -81,7 +82,8 @@ def rollout(model: Model, policy: ActionSampler, starts: Array, horizon: int, ke
     """`horizon` steps of every start [b, d] under `policy`; a row stops at its first discount of 0.
 
     Shapes are fixed: a row that has stopped goes on being computed and is marked dead. A row whose prediction is not
-    finite dies before it is stored: a terminal discount would not mask it, since 0 times NaN is NaN.
+    finite dies before it is stored: a terminal discount would not mask it, since 0 times NaN is NaN. No gradient goes
+    through it.
     """
 
     def step(carry: tuple[Array, Array], key: Key) -> tuple[tuple[Array, Array], Rollout]:
@@ -98,7 +100,8 @@ def rollout(model: Model, policy: ActionSampler, starts: Array, horizon: int, ke
 
     chunks = _chunks(starts.shape[0])
     pieces = starts.reshape(chunks, -1, starts.shape[-1])
-    parts: Rollout = jax.lax.map(lambda piece: run(*piece), (pieces, jax.random.split(key, chunks)))
+    with imagining():
+        parts: Rollout = jax.lax.map(lambda piece: run(*piece), (pieces, jax.random.split(key, chunks)))
     return jax.tree.map(lambda leaf: leaf.swapaxes(0, 1).reshape(horizon, starts.shape[0], *leaf.shape[3:]), parts)
 
 

@@ -27,7 +27,7 @@ KEYS = {
     "steps": "gradient steps; the published number when absent",
     "evaluate_every": "gradient steps between evaluations, which must divide the steps",
     "episodes": "of one evaluation, deterministic policy",
-    "precision": "of float32 matrix products",
+    "precision": "of float32 matrix products; or mixed, with hidden activations in 16 bits",
     "run": "the rows of the grid",
     "algorithm": "one of `offline-mbrl algorithms`; * stands for every one that no other row names",
     "preset": "a named alternative of the algorithm's settings",

@@ -18,10 +18,11 @@ from offline_mbrl.model_error.measure import measure, plans, scale_of
 from offline_mbrl.model_error.play import NumPyPolicy, Rows
 from offline_mbrl.model_error.truth import tells_state, truth_of
 from offline_mbrl.model_error.world import World, raw_world
+from offline_mbrl.precision import computing
 from offline_mbrl.pretraining.fit import seed_keys
 from offline_mbrl.storage import records
 from offline_mbrl.tasks import Physics, get_task
-from offline_mbrl.training.experiment import Pretrained, matmul_precision, numpy_policy, pretrain
+from offline_mbrl.training.experiment import Pretrained, numpy_policy, pretrain
 from offline_mbrl.training.job import Job, Paths, read_job
 from offline_mbrl.training.opening import open_run
 from offline_mbrl.training.system import System, configured, make_system
@@ -90,7 +91,7 @@ def measure_run(run: Path, protocol: Protocol, paths: Paths, out: Path | None = 
     system = configured(job.algorithm, get_task(job.task), job.config, job.steps)
     _require_model(system)
     dataset = load(job.task, job.source, job.size, job.physics, paths.data, paths.cache)
-    with matmul_precision(job.precision):
+    with computing(job.precision):
         policies, step = _policies(job, run, system, paths)
         fitted = pretrain(system, dataset, list(policies), cache_folder(paths.cache), job.precision)
         about = {"algorithm": job.algorithm, "job": job.id, "step": step}

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from offline_mbrl.nn.inits import LayerInit, glorot
-from offline_mbrl.nn.layers import product
+from offline_mbrl.nn.layers import product, stored
 from offline_mbrl.types import Array, Key
 
 Params = Any
@@ -28,6 +28,16 @@ def dense_product(x: Array, weight: Array, *_: Any, **__: Any) -> Array:
     return product(x.reshape(math.prod(rows), inputs), weight).reshape(*rows, outputs)
 
 
+def hidden_product(x: Array, weight: Array, *_: Any, **__: Any) -> Array:
+    """`dense_product` as a hidden layer keeps it."""
+    return stored(dense_product(x, weight))
+
+
+def _as_they_are(*arrays: Array | None, **_: Any) -> list[Array | None]:
+    """In place of flax's promotion to one type: `product` multiplies activations and weights of two."""
+    return list(arrays)
+
+
 class MLP(nn.Module):
     """Fully connected layers with one activation between them, drawn by `layer_init`."""
 
@@ -39,12 +49,18 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for width in self.hidden:
-            x = self.activation(self.dense(x.shape[-1], width)(x))
+            x = stored(self.activation(self.dense(x.shape[-1], width)(x)))
         return self.dense(x.shape[-1], self.outputs, last=True)(x)
 
     def dense(self, inputs: int, outputs: int, last: bool = False) -> nn.Dense:
         weights, biases = self.layer_init(inputs, outputs, last)
-        return nn.Dense(outputs, kernel_init=weights, bias_init=biases, dot_general=dense_product)
+        return nn.Dense(
+            outputs,
+            kernel_init=weights,
+            bias_init=biases,
+            dot_general=dense_product if last else hidden_product,
+            promote_dtype=_as_they_are,
+        )
 
 
 class GaussianActor(nn.Module):

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from offline_mbrl.errors import UserError
+from offline_mbrl.precision import acting, computing
 from offline_mbrl.progress import progress
 from offline_mbrl.robustness.evaluate import Policies, measure
 from offline_mbrl.robustness.protocol import Protocol, batches, choose_attacks
 from offline_mbrl.robustness.sensors import Floats
 from offline_mbrl.storage import records
 from offline_mbrl.tasks import get_task
-from offline_mbrl.training.experiment import matmul_precision
 from offline_mbrl.training.job import Job, Paths, read_job
 from offline_mbrl.training.opening import open_run
 from offline_mbrl.training.saving import CHECKPOINTS, last_step
@@ -52,7 +52,7 @@ def study(run: Path, protocol: Protocol, attacks: Sequence[str], paths: Paths) -
         return 0
     count = len(labels & done)
     title = f"robustness {job.algorithm} {job.task}"
-    with matmul_precision(job.precision), progress(title, len(labels), count) as tick:
+    with computing(job.precision), acting(), progress(title, len(labels), count) as tick:
         for batch in measure(open_policies(job, run, paths), asked, done):
             records.append_records(run / ROBUSTNESS, batch)
             count += len({record["variant"] for record in batch})

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from offline_mbrl.algorithms.algorithm import Algorithm, State
 from offline_mbrl.errors import UserError
+from offline_mbrl.precision import acting
 from offline_mbrl.simulation.rules import Floats
 from offline_mbrl.storage import records
 from offline_mbrl.storage.checkpoint import Checkpoints
@@ -85,7 +86,8 @@ def _policies(run: Path, job: Job, rows: Sequence[int], step: int, state: State)
     deployed = _deployed(algorithm, chosen)
 
     def one(state: State, obs: Array) -> Array:
-        return algorithm.act(state, obs, jax.random.key(0), True)
+        with acting():
+            return algorithm.act(state, obs, jax.random.key(0), True)
 
     act: Callable[[State, Array], Array] = jax.jit(jax.vmap(jax.vmap(one, in_axes=(None, 0))))
     seeds = [job.seeds[row] for row in rows]

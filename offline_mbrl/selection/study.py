@@ -19,13 +19,14 @@ from offline_mbrl.errors import UserError, unknown_name
 from offline_mbrl.keys import stream
 from offline_mbrl.model_error.study import world_of
 from offline_mbrl.model_error.world import World
+from offline_mbrl.precision import computing
 from offline_mbrl.selection.candidates import Policies, open_policies
 from offline_mbrl.selection.estimates import model_values, start_values, td_errors
 from offline_mbrl.selection.fqe import FQEConfig, fitted_q, q_values
 from offline_mbrl.selection.truth import Worth, worth
 from offline_mbrl.simulation.rules import Floats
 from offline_mbrl.storage import records
-from offline_mbrl.training.experiment import matmul_precision, pretrain
+from offline_mbrl.training.experiment import pretrain
 from offline_mbrl.training.job import Job, Paths, read_job
 from offline_mbrl.training.system import make_system
 from offline_mbrl.types import Array, Data, Key
@@ -100,7 +101,7 @@ def select(runs: Sequence[Path], settings: Settings, model: Mapping[str, Any], p
     _require_same_data(list(about.values()))
     missing = [run for run in runs if (records.read_json(run / FILE) or {}).get("about") != about[run]]
     if missing:
-        with matmul_precision(jobs[missing[0]].precision):
+        with computing(jobs[missing[0]].precision):
             _estimate(missing, jobs[missing[0]], about, settings, model, paths)
     return [records.read_json(run / FILE) for run in runs]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from offline_mbrl.algorithms.algorithm import State
 from offline_mbrl.machine import available_cores
-from offline_mbrl.training.experiment import matmul_precision
+from offline_mbrl.precision import computing
 from offline_mbrl.training.loop import Program
 
 ENOUGH_CORES = 8
@@ -47,7 +47,7 @@ def judging(
     cpu = jax.devices("cpu")[0]
 
     def on_cpu(state: State, step: int) -> Result:
-        with jax.default_device(cpu), matmul_precision(precision):
+        with jax.default_device(cpu), computing(precision):
             return judge(jax.device_put(state, cpu), step)
 
     with ThreadPoolExecutor(1) as thread:

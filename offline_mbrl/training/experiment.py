@@ -17,6 +17,7 @@ from offline_mbrl.data.dataset import Dataset
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.normalizer import Normalizer, fit_normalizer
+from offline_mbrl.precision import acting
 from offline_mbrl.pretraining.contract import Pretraining, Progress
 from offline_mbrl.pretraining.contract import State as FitState
 from offline_mbrl.pretraining.fit import Report, fit, seed_keys
@@ -88,7 +89,8 @@ def numpy_policy(act: Act, state: State, deterministic: bool, key: int) -> NumPy
     @jax.jit
     def batched(obs: jax.Array, key: Key) -> jax.Array:
         keys = jax.random.split(key, obs.shape[0])
-        return jax.vmap(lambda obs, key: act(state, obs, key, deterministic))(obs, keys)
+        with acting():
+            return jax.vmap(lambda obs, key: act(state, obs, key, deterministic))(obs, keys)
 
     count = 0
 
@@ -105,11 +107,6 @@ def numpy_policy(act: Act, state: State, deterministic: bool, key: int) -> NumPy
 def lane_keys(seeds: Sequence[int], purpose: str) -> Key:
     """One key for each seed, of the stream `purpose`."""
     return jax.vmap(lambda seed: stream(jax.random.key(seed), purpose))(jnp.asarray(tuple(seeds), jnp.uint32))
-
-
-def matmul_precision(name: str) -> AbstractContextManager[object]:
-    """The precision of float32 matrix products within the block; "default" is JAX's own."""
-    return jax.default_matmul_precision(None if name == "default" else name)
 
 
 def pretrain(

@@ -16,6 +16,7 @@ from flax import struct
 from offline_mbrl.algorithms.algorithm import Act, Algorithm, Pretrained, State
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
+from offline_mbrl.precision import acting
 from offline_mbrl.types import Array, Data, Key, Metrics
 
 Numbers = Mapping[str, Array]
@@ -216,7 +217,8 @@ def _batch(name: str, act_of: Callable[[Numbers], Act], numbers: Mapping[str, np
     """The deterministic policy for all lanes and episodes at once, a program called `name`."""
 
     def one(state: State, numbers: Numbers, obs: Array) -> Array:
-        return act_of(numbers)(state, obs, jax.random.key(0), True)
+        with acting():
+            return act_of(numbers)(state, obs, jax.random.key(0), True)
 
     one.__name__ = name
     batched = jax.jit(jax.vmap(jax.vmap(one, in_axes=(None, None, 0))))

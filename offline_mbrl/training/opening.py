@@ -19,6 +19,7 @@ from offline_mbrl.data.dataset import Dataset, end_to_end
 from offline_mbrl.data.source import load
 from offline_mbrl.errors import UserError
 from offline_mbrl.machine import visible_devices
+from offline_mbrl.precision import computing
 from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.pretraining.fit import Report, result_shape
 from offline_mbrl.progress import stderr
@@ -26,7 +27,7 @@ from offline_mbrl.storage import records
 from offline_mbrl.tasks import get_task
 from offline_mbrl.training import lanes
 from offline_mbrl.training.devices import Layout
-from offline_mbrl.training.experiment import lane_keys, matmul_precision, pretrain, progress_bar
+from offline_mbrl.training.experiment import lane_keys, pretrain, progress_bar
 from offline_mbrl.training.job import Job, Paths
 from offline_mbrl.training.loop import Program
 from offline_mbrl.training.parts import Lanes, cut, in_parts, make_lanes
@@ -98,13 +99,13 @@ class Opened:
 
 def open_run(job: Job, out: Path, paths: Paths, console: Console | None = None) -> Opened:
     """A job with its last state, at the precision it was trained with; of a finished one the state that was kept."""
-    with matmul_precision(job.precision):
+    with computing(job.precision):
         return open_jobs([(job, out)], last_saved(out), paths, console or stderr(), Stopwatch(), visible_devices()[:1])
 
 
 def fit_job(job: Job, name: str, paths: Paths, console: Console | None = None, parts: int = 1) -> None:
     """Makes what `job` calls `name` of the things it has fitted, for its seeds, and keeps it in the cache."""
-    with matmul_precision(job.precision):
+    with computing(job.precision):
         member = Member(job, Path(), slice(0, len(job.seeds)))
         dataset = load(job.task, job.source, job.size, job.physics, paths.data, paths.cache)
         _fits(member, dataset, member.system().rows(dataset), paths, console or stderr(), parts, name)

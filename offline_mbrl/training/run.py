@@ -20,6 +20,7 @@ from rich.console import Console
 from offline_mbrl.algorithms.algorithm import State
 from offline_mbrl.errors import warn
 from offline_mbrl.machine import visible_devices
+from offline_mbrl.precision import computing
 from offline_mbrl.progress import progress, stderr
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.stopping import SAVE_EVERY, at_safe_points, stop_here, stop_requested
@@ -33,7 +34,6 @@ from offline_mbrl.training.divergence import (
     read_divergences,
     write_divergences,
 )
-from offline_mbrl.training.experiment import matmul_precision
 from offline_mbrl.training.job import Job, Paths, claim
 from offline_mbrl.training.loop import Period, periods
 from offline_mbrl.training.opening import Member, Opened, last_saved, open_jobs
@@ -96,7 +96,7 @@ def run_jobs(
         claim(out, job)
     waiting = [(job, out) for job, out in jobs if records.job_status(out) != "finished"]
     diverged: dict[Path, list[Divergence]] = {}
-    with matmul_precision(jobs[0][0].precision):
+    with computing(jobs[0][0].precision):
         at_step = sorted(((last_saved(out), (job, out)) for job, out in waiting), key=itemgetter(0))
         for step, started in groupby(at_step, key=itemgetter(0)):
             watch, judge_beside = Stopwatch(), worthwhile() if beside is None else beside

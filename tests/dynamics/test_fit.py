@@ -17,6 +17,7 @@ from offline_mbrl.dynamics.models.gaussian import GaussianConfig, Weights, forwa
 from offline_mbrl.dynamics.registry import pretraining_of
 from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.normalizer import Normalizer
+from offline_mbrl.precision import computing, imagining
 from offline_mbrl.pretraining.fit import Report, fit, result_shape, silent
 from offline_mbrl.types import Array, Data, Transition
 
@@ -407,3 +408,34 @@ def test_every_seed_stops_on_its_own_and_fits_as_it_would_alone() -> None:
     alone = fit_rows(config, rows, keys[first : first + 1])
     assert int(alone.epochs[0]) == int(together.epochs[first])
     np.testing.assert_allclose(alone.holdout_mse[0], together.holdout_mse[first], rtol=1e-3)
+
+
+@pytest.mark.medium
+def test_in_mixed_precision_a_fit_is_as_good_and_rollouts_err_far_less_than_the_noise() -> None:
+    """Likelihood of fresh rows, and what rounding moves a mean by, in units of the model's own deviation."""
+    config = GaussianConfig(members=2, elites=2, hidden=(32, 32), weight_decay=(0.0,) * 3, learning_rate=1e-3)
+    config = config.model_copy(update={"batch_size": 64, "max_epochs": 10})
+    rows, fresh = toy_rows(2000), toy_rows(1000, seed=1)
+    y = fitting.targets(fresh)
+
+    def fitted(precision: str) -> tuple[Fit, float]:
+        with computing(precision):
+            made = jax.tree.map(lambda leaf: leaf[0], fit_rows(config, rows, jax.random.key(0)[None]))
+        mean, std = predict(made.ensemble, fresh.obs, fresh.action)
+        density = -0.5 * jnp.square((y - mean) / std) - jnp.log(std)
+        return made, float(density[..., 1:].mean())  # the reward has no noise and so no largest likelihood
+
+    (exact, likelihood), (mixed, rounded) = fitted("highest"), fitted("mixed")
+    assert rounded > likelihood - 0.05
+    np.testing.assert_allclose(mixed.holdout_mse, exact.holdout_mse, rtol=0.03)
+
+    def error() -> float:
+        off = jnp.abs(predict(exact.ensemble, fresh.obs, fresh.action).mean - right.mean) / right.std
+        return float(jnp.median(off))
+
+    right = predict(exact.ensemble, fresh.obs, fresh.action)
+    with computing("mixed"):
+        trained = error()
+        with imagining():
+            imagined = error()
+    assert 0 < imagined < trained / 4 < 0.005  # float16 has three digits more
