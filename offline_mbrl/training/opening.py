@@ -17,7 +17,7 @@ from offline_mbrl.data.cache import cache_folder
 from offline_mbrl.data.dataset import Dataset
 from offline_mbrl.data.source import load
 from offline_mbrl.errors import UserError
-from offline_mbrl.precision import computing
+from offline_mbrl.nn.precision import computing
 from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.pretraining.fit import Report, result_shape
 from offline_mbrl.progress import stderr
