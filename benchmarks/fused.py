@@ -22,7 +22,8 @@ from tabulate import tabulate
 
 from offline_mbrl.errors import UserError
 from offline_mbrl.nn.layers import Layer, apply_layers, init_layers
-from offline_mbrl.precision import Precision, computing, imagining
+from offline_mbrl.nn.precision import computing, imagining
+from offline_mbrl.precision import Precision
 from offline_mbrl.types import Array
 
 ROWS, WIDTH = 128, 64

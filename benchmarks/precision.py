@@ -17,9 +17,13 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 import offline_mbrl as om
-from offline_mbrl.precision import Precision, computing
+from offline_mbrl.nn.precision import computing
+from offline_mbrl.precision import Precision
 from offline_mbrl.results.intervals import difference, t_interval
 from offline_mbrl.results.numbers import Style, signed, with_interval
+
+DIGITS = {"score": 1, "q": 1, "critic_loss": 2}
+"""Behind the point, of what is printed; four of errors."""
 
 LAST = 10
 """Evaluations whose mean is a seed's score."""
@@ -78,7 +82,7 @@ def compared(name: str, options: Options, data: om.Dataset) -> Iterator[list[str
     """A line for each measure: means with their 95 % intervals, and that of the difference."""
     first, second = (trained(name, options, data, precision) for precision in options.precisions)
     for measure, before in first.measures.items():
-        after, style = second.measures[measure], Style(1 if measure == "score" else 4)
+        after, style = second.measures[measure], Style(DIGITS.get(measure, 4))
         about = difference(after, before, paired=True)
         yield [
             name,

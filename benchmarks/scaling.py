@@ -27,7 +27,8 @@ from tabulate import tabulate
 from offline_mbrl.dynamics.config import EnsembleConfig
 from offline_mbrl.dynamics.models.gaussian import GaussianConfig
 from offline_mbrl.machine import available_cores, versions
-from offline_mbrl.precision import Precision, computing
+from offline_mbrl.nn.precision import computing
+from offline_mbrl.precision import Precision
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.tasks import get_task
 

@@ -31,7 +31,8 @@ from offline_mbrl.algorithms.registry import names as system_names
 from offline_mbrl.algorithms.systems.mopo import MOPOConfig
 from offline_mbrl.errors import UserError
 from offline_mbrl.machine import available_cores, versions
-from offline_mbrl.precision import Precision, computing
+from offline_mbrl.nn.precision import computing
+from offline_mbrl.precision import Precision
 from offline_mbrl.tasks import Task, get_task
 
 Part = Literal["rates", "systems", "fits", "periods", "kernels"]

@@ -11,7 +11,7 @@ from offline_mbrl.dynamics.ensemble import Ensemble, Gaussian, draw, pick, predi
 from offline_mbrl.dynamics.uncertainty import Penalty
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.normalizer import Normalizer
-from offline_mbrl.precision import imagining
+from offline_mbrl.nn.precision import imagining
 from offline_mbrl.types import Array, Key, Transition
 
 CHUNK = 10_000

@@ -18,7 +18,7 @@ from offline_mbrl.model_error.measure import measure, plans, scale_of
 from offline_mbrl.model_error.play import NumPyPolicy, Rows
 from offline_mbrl.model_error.truth import tells_state, truth_of
 from offline_mbrl.model_error.world import World, raw_world
-from offline_mbrl.precision import computing
+from offline_mbrl.nn.precision import computing
 from offline_mbrl.pretraining.fit import seed_keys
 from offline_mbrl.storage import records
 from offline_mbrl.tasks import Physics, get_task

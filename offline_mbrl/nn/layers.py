@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from offline_mbrl.keys import stream
-from offline_mbrl.precision import hidden_type, product_precision
+from offline_mbrl.nn.precision import hidden_type, product_precision
 from offline_mbrl.types import Array, Key
 
 

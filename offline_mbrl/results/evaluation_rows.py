@@ -34,7 +34,7 @@ class Evaluation(BaseModel):
     steps: int = Field(ge=1, description="gradient steps of the whole run")
     evaluate_every: int = Field(ge=1, description="gradient steps between evaluations")
     episodes: int = Field(ge=1, description="episodes of one evaluation, deterministic policy")
-    precision: str = Field(description="of float32 matrix products")
+    precision: str = Field(description="of float32 matrix products, or mixed")
     device: str = Field(description="kind of the device that trained; unknown where not recorded")
     package_version: str = Field(description="version of offline-mbrl; unknown where not recorded")
     commit: str = Field(description="commit of the source tree, with + where it had changes; unknown outside one")

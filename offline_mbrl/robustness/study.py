@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from offline_mbrl.errors import UserError
-from offline_mbrl.precision import acting, computing
+from offline_mbrl.nn.precision import acting, computing
 from offline_mbrl.progress import progress
 from offline_mbrl.robustness.evaluate import Policies, measure
 from offline_mbrl.robustness.protocol import Protocol, batches, choose_attacks

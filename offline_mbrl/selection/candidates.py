@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from offline_mbrl.algorithms.algorithm import Algorithm, State
 from offline_mbrl.errors import UserError
-from offline_mbrl.precision import acting
+from offline_mbrl.nn.precision import acting
 from offline_mbrl.simulation.rules import Floats
 from offline_mbrl.storage import records
 from offline_mbrl.storage.checkpoint import Checkpoints

@@ -19,7 +19,7 @@ from offline_mbrl.errors import UserError, unknown_name
 from offline_mbrl.keys import stream
 from offline_mbrl.model_error.study import world_of
 from offline_mbrl.model_error.world import World
-from offline_mbrl.precision import computing
+from offline_mbrl.nn.precision import computing
 from offline_mbrl.selection.candidates import Policies, open_policies
 from offline_mbrl.selection.estimates import model_values, start_values, td_errors
 from offline_mbrl.selection.fqe import FQEConfig, fitted_q, q_values

@@ -57,7 +57,7 @@ class EnvironmentFile(_Part):
     platform: str | None = Field(None, description="cpu, gpu or tpu")
     cores: int | None = Field(None, description="of the machine")
     gpu: list[dict[str, str]] = Field(default_factory=list, description="name, driver and memory, as the driver says")
-    precision: str | None = Field(None, description="of float32 matrix products")
+    precision: str | None = Field(None, description="of float32 matrix products, or mixed")
     xla_flags: str | None = Field(None, description="$XLA_FLAGS")
     git_commit: str | None = Field(None, description="of the source tree, with + where it had changes")
     seconds: dict[str, float] = Field(

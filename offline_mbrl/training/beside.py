@@ -11,7 +11,7 @@ import numpy as np
 
 from offline_mbrl.algorithms.algorithm import State
 from offline_mbrl.machine import available_cores
-from offline_mbrl.precision import computing
+from offline_mbrl.nn.precision import computing
 from offline_mbrl.training.loop import Program
 
 ENOUGH_CORES = 8

@@ -17,7 +17,7 @@ from offline_mbrl.data.dataset import Dataset
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
 from offline_mbrl.nn.normalizer import Normalizer, fit_normalizer
-from offline_mbrl.precision import acting
+from offline_mbrl.nn.precision import acting
 from offline_mbrl.pretraining.contract import Pretraining, Progress
 from offline_mbrl.pretraining.contract import State as FitState
 from offline_mbrl.pretraining.fit import Report, fit, seed_keys

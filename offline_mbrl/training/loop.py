@@ -16,7 +16,7 @@ from flax import struct
 from offline_mbrl.algorithms.algorithm import Act, Algorithm, Pretrained, State
 from offline_mbrl.errors import UserError
 from offline_mbrl.keys import stream
-from offline_mbrl.precision import acting
+from offline_mbrl.nn.precision import acting
 from offline_mbrl.types import Array, Data, Key, Metrics
 
 Numbers = Mapping[str, Array]

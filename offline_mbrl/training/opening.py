@@ -19,7 +19,7 @@ from offline_mbrl.data.dataset import Dataset, end_to_end
 from offline_mbrl.data.source import load
 from offline_mbrl.errors import UserError
 from offline_mbrl.machine import visible_devices
-from offline_mbrl.precision import computing
+from offline_mbrl.nn.precision import computing
 from offline_mbrl.pretraining.contract import Pretraining
 from offline_mbrl.pretraining.fit import Report, result_shape
 from offline_mbrl.progress import stderr

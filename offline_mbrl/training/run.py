@@ -20,7 +20,7 @@ from rich.console import Console
 from offline_mbrl.algorithms.algorithm import State
 from offline_mbrl.errors import warn
 from offline_mbrl.machine import visible_devices
-from offline_mbrl.precision import computing
+from offline_mbrl.nn.precision import computing
 from offline_mbrl.progress import progress, stderr
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.stopping import SAVE_EVERY, at_safe_points, stop_here, stop_requested

@@ -12,7 +12,7 @@ from jax.experimental import pallas as pl
 
 from offline_mbrl.errors import UserError
 from offline_mbrl.nn.layers import Layer, apply_layers, init_layers
-from offline_mbrl.precision import computing, imagining
+from offline_mbrl.nn.precision import computing, imagining
 from offline_mbrl.types import Array
 
 INTERPRETED = partial(pl.pallas_call, interpret=True)

@@ -17,7 +17,7 @@ from offline_mbrl.dynamics.models.gaussian import GaussianConfig, Weights, forwa
 from offline_mbrl.dynamics.registry import pretraining_of
 from offline_mbrl.nn.layers import Layer
 from offline_mbrl.nn.normalizer import Normalizer
-from offline_mbrl.precision import computing, imagining
+from offline_mbrl.nn.precision import computing, imagining
 from offline_mbrl.pretraining.fit import Report, fit, result_shape, silent
 from offline_mbrl.types import Array, Data, Transition
 

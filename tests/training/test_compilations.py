@@ -14,8 +14,10 @@ from offline_mbrl.conformance.small import COMMON, OWN, configure
 from offline_mbrl.training.job import Paths, make_job
 from offline_mbrl.training.run import run_job
 
-QUICK = ("bc", "mopo")
-"""Systems that the shorter tier looks at; the slow one looks at all."""
+QUICK = {("bc", "default"), ("mopo", "default"), ("mopo", "mixed")}
+"""What the shorter tier looks at; the slow one looks at all systems in both precisions."""
+
+CASES = [(name, precision) for precision in ("default", "mixed") for name in own_names()]
 
 
 def compiled(messages: list[str]) -> Counter[str]:
@@ -29,16 +31,18 @@ def compiled(messages: list[str]) -> Counter[str]:
 
 
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.medium if name in QUICK else pytest.mark.slow) for name in own_names()],
+    ("name", "precision"),
+    [pytest.param(*case, marks=pytest.mark.medium if case in QUICK else pytest.mark.slow) for case in CASES],
 )
-def test_a_run_compiles_each_of_its_programs_once(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_compiles_each_of_its_programs_once(
+    name: str, precision: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     definition = get_definition(name)
     config: dict[str, Any] = configure(definition, COMMON, OWN.get(name, {})).model_dump()
     if "dynamics" in config:
         config["dynamics"] |= {"max_epochs": 2}
     settings: dict[str, Any] = {"source": "synthetic", "size": 200, "evaluate_every": 20, "episodes": 1}
-    job = make_job(name, "hopper-medium", steps=60, overrides=config, **settings)
+    job = make_job(name, "hopper-medium", steps=60, overrides=config, precision=precision, **settings)
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
         assert run_job(job, tmp_path / "run", Paths(cache=tmp_path / "cache")) == []
     times = compiled([record.getMessage() for record in caplog.records])

@@ -13,7 +13,7 @@ from offline_mbrl.algorithms.parts import sac
 from offline_mbrl.dynamics.rollout import ModelStep, rollout
 from offline_mbrl.nn.layers import Layer, apply_layers, init_layers, product, stored
 from offline_mbrl.nn.networks import MLP, apply, init_params
-from offline_mbrl.precision import acting, computing, hidden_type, imagining
+from offline_mbrl.nn.precision import acting, computing, hidden_type, imagining
 from offline_mbrl.training.experiment import numpy_policy
 from offline_mbrl.training.loop import compile_program
 from offline_mbrl.types import Array, Key, Problem, Transition
@@ -69,6 +69,7 @@ def positive(shape: tuple[int, ...], seed: int) -> Array:
     return jax.random.uniform(jax.random.key(seed), shape, minval=0.5, maxval=1.5)
 
 
+@pytest.mark.medium
 def test_gradients_are_within_the_bound_of_their_roundings() -> None:
     """Where all terms are positive the relative error of a sum is at most that of its terms.
 
