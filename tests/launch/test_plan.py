@@ -86,7 +86,8 @@ def programs(jobs: list[Job], slots: int, out: Path, accelerated: bool = True) -
 
 def full(algorithm: str, task: str, **settings: Any) -> Job:
     """A job of full size and 4 seeds, a million steps long."""
-    return make_job(algorithm, task, **{"steps": 1_000_000, "seeds": (0, 1, 2, 3)} | settings)
+    long: dict[str, Any] = {"steps": 1_000_000, "seeds": (0, 1, 2, 3)}
+    return make_job(algorithm, task, **long | settings)
 
 
 def test_a_robots_tasks_are_one_program_as_long_as_no_slot_is_idle(tmp_path: Path) -> None:

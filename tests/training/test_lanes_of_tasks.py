@@ -55,6 +55,7 @@ def test_systems_that_keep_something_of_every_row_train_one_task_a_program(algor
     assert sizes(*(make_job(algorithm, task) for task in ("hopper-medium", "hopper-medium-expert"))) == [1, 1]
 
 
+@pytest.mark.medium
 def test_draws_of_an_interval_are_those_of_the_rows_alone() -> None:
     rows = toys.data_of(toys.random_rows(50, 2, 1))
     alone = jax.tree.map(lambda leaf: leaf[20:37], rows)
