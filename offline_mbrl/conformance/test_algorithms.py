@@ -118,7 +118,7 @@ def test_a_seed_alone_equals_itself_in_a_batch(case: Case, together: Trained) ->
 
 
 def test_a_lane_reads_its_own_rows_alone_where_the_system_says_so(case: Case, together: Trained) -> None:
-    """What `across_tasks` claims: rows of others change nothing, and what a state is made of is as long for any data."""
+    """What `across_tasks` claims: rows of others change nothing, and a state is as large for any data."""
     if not case.definition.across_tasks:
         return  # its lanes all have one data set, and there is nothing to hold it to
     beside = train(case, *SEEDS, data=beside_others(len(SEEDS)))

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from offline_mbrl.errors import UserError
+from offline_mbrl.launch import cost, plan
 from offline_mbrl.launch.choice import choose
 from offline_mbrl.launch.plan import make_plan
 from offline_mbrl.launch.preview import preview
 from offline_mbrl.launch.task import DEFAULT, Options, Task
 from offline_mbrl.storage import records
+from offline_mbrl.tasks import TASKS
 from offline_mbrl.training.job import Job, make_job
 from offline_mbrl.training.saving import CHECKPOINTS
 from tests.launch.runs import ENVIRONMENT, job
@@ -71,6 +73,72 @@ def test_measured_jobs_set_the_order(tmp_path: Path) -> None:
     tasks = by_name(make_plan([clone, quick, slow, done], tmp_path, Options(lanes=False), 1))
     assert tasks[quick.name].cost == 20.0 + 1000 * 2000 / 20
     assert [*tasks][:2] == [quick.name, slow.name]
+
+
+HOPPERS = [f"hopper-{level}" for level in ("random", "medium", "medium-replay", "medium-expert")]
+
+
+def programs(jobs: list[Job], slots: int, out: Path, accelerated: bool = True) -> list[int]:
+    """How many jobs each program has, in the order of the jobs."""
+    tasks = make_plan(jobs, out, Options(accelerated=accelerated), slots)
+    return [len(task.jobs) for task in sorted(tasks, key=lambda task: jobs.index(task.jobs[0])) if not task.fit]
+
+
+def full(algorithm: str, task: str, **settings: Any) -> Job:
+    """A job of full size and 4 seeds, a million steps long."""
+    long: dict[str, Any] = {"steps": 1_000_000, "seeds": (0, 1, 2, 3)}
+    return make_job(algorithm, task, **long | settings)
+
+
+def test_a_robots_tasks_are_one_program_as_long_as_no_slot_is_idle(tmp_path: Path) -> None:
+    """Sixteen lanes take an H200 2.4 times as long as four, so that four slots are better used by four programs."""
+    jobs = [full("td3_bc", task) for task in HOPPERS]
+    assert programs(jobs, 1, tmp_path) == [4]
+    assert programs(jobs, 2, tmp_path) == [2, 2]
+    assert programs(jobs, 4, tmp_path) == [1, 1, 1, 1]
+    assert programs(jobs, 256, tmp_path) == [1, 1, 1, 1]
+    table = [full("td3_bc", task) for task in TASKS]
+    assert programs(table, 1, tmp_path) == programs(table, 3, tmp_path) == [4, 4, 4]
+
+
+def test_on_cores_tasks_share_a_program_where_that_saves_more_than_crowded_lanes_cost(tmp_path: Path) -> None:
+    assert programs([full("td3_bc", task) for task in HOPPERS], 1, tmp_path, accelerated=False) == [1, 1, 1, 1]
+    short = [full("td3_bc", task, steps=5000) for task in HOPPERS]
+    assert programs(short, 1, tmp_path, accelerated=False) == [4]
+    assert programs(short, 2, tmp_path, accelerated=False) == [2, 2]
+
+
+def test_a_program_of_several_tasks_needs_no_more_memory_than_its_slot_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 lanes of MOPO on 4 x 1M rows are 0.8 + 4 x 0.172 + 16 x 0.65 = 11.9 GB, as `cost.memory` counts them."""
+    jobs = [full("mopo", task, size=1_000_000, overrides={"horizon": 5}) for task in HOPPERS]
+    assert cost.memory(jobs, fits=True) == pytest.approx(11.888e9)
+    assert cost.memory([*jobs, full("mopo", HOPPERS[0], size=1_000_000, seeds=(7,))], fits=True) == pytest.approx(
+        11.888e9 + 0.65e9
+    )
+    for memory, expected in ((12e9, [4]), (11e9, [2, 2]), (1e9, [1, 1, 1, 1])):
+        monkeypatch.setattr(plan, "total_memory", lambda memory=memory: memory)
+        assert programs(jobs, 1, tmp_path) == expected
+
+
+def test_what_is_measured_or_done_leaves_the_programs_as_they_were(tmp_path: Path) -> None:
+    jobs = [full("td3_bc", task) for task in HOPPERS]
+    folder = tmp_path / jobs[0].name
+    records.write_json(folder / records.JOB, {"id": jobs[0].id} | jobs[0].model_dump(mode="json"))
+    records.write_json(folder / records.ENVIRONMENT, {"dataset": DATASET, "seconds": {"train": 1e9}})
+    records.write_json(folder / records.DONE, {})
+    assert programs(jobs, 2, tmp_path) == [2, 2]
+
+
+def test_the_longest_programs_are_divided_first(tmp_path: Path) -> None:
+    jobs = [full(algorithm, task) for algorithm in ("edac", "td3_bc") for task in HOPPERS]
+    assert programs(jobs, 4, tmp_path) == [1, 1, 1, 1, 4]
+
+
+def test_a_rate_between_two_measured_ones_is_read_by_the_logarithm_of_the_lanes() -> None:
+    assert cost.rate({1: 100.0, 4: 300.0}, 2) == 200.0
+    assert cost.rate({1: 100.0, 4: 300.0}, 16) == 300.0
 
 
 def test_a_plan_touches_no_device() -> None:

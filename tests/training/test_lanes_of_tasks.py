@@ -55,6 +55,7 @@ def test_systems_that_keep_something_of_every_row_train_one_task_a_program(algor
     assert sizes(*(make_job(algorithm, task) for task in ("hopper-medium", "hopper-medium-expert"))) == [1, 1]
 
 
+@pytest.mark.medium
 def test_draws_of_an_interval_are_those_of_the_rows_alone() -> None:
     rows = toys.data_of(toys.random_rows(50, 2, 1))
     alone = jax.tree.map(lambda leaf: leaf[20:37], rows)
@@ -104,9 +105,10 @@ def test_a_program_of_two_tasks_that_is_killed_ends_bit_equal(tmp_path: Path, mo
     jobs = [make("mopo", "hopper-medium", (0,), 200, steps=60), make("mopo", "hopper-random", (1,), steps=60)]
     run_jobs([(job, tmp_path / "whole" / job.name) for job in jobs], paths)
     killed = [(job, tmp_path / "killed" / job.name) for job in jobs]
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(run_module, "_conclude", _killed)
-        run_jobs(killed, paths, save_every=0)
+        with pytest.raises(KeyboardInterrupt):
+            run_jobs(killed, paths, save_every=0)
     assert [records.job_status(folder) for _, folder in killed] == ["unfinished"] * 2
     run_jobs(killed, paths)
     for job, folder in killed:
