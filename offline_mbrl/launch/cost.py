@@ -31,7 +31,7 @@ UPDATES: Mapping[bool, RateByLanes] = {
 }
 """Gradient steps of SAC, on two CPU cores and (True) on an accelerator, one H200.
 
-On cores each lane has less of the caches: TD3+BC took 5.2, 5.5 and 6.3 ms of processor time for the step of one lane of
+On cores each lane has less of the caches: TD3+BC took 5.1, 5.3 and 6.2 ms of processor time for the step of one lane of
 1, 4 and 16. An H200 is not filled by sixteen.
 """
 

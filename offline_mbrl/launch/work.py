@@ -14,11 +14,8 @@ from offline_mbrl.storage.files import write_text
 from offline_mbrl.storage.lock import InUseError, hold_run
 from offline_mbrl.training.divergence import all_diverged, read_divergences
 from offline_mbrl.training.job import Job, Paths
-from offline_mbrl.training.opening import fit_job
+from offline_mbrl.training.opening import Started, fit_job
 from offline_mbrl.training.run import run_jobs
-
-Started = tuple[Job, Path]
-"""A job and its folder."""
 
 
 def work(
