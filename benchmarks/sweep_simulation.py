@@ -48,7 +48,7 @@ SLOTS = {
     # The rates of this package's loop as it was prototyped; evaluation is that of eight cores, four times that of two.
     "gpu": Slot(
         "one NVIDIA H200 and eight cores",
-        UPDATES[True],
+        UPDATES,
         {1: 6_829.0, 4: 18_942.0, 16: 25_816.0, 32: 28_045.0},
         4 * 17_400.0,
     ),

@@ -230,8 +230,8 @@ def sweep(
       out: the sweep's folder; results/<name of the suite>/<scale> when absent.
       parallel: jobs at once, which share the cores; the suite's number when absent. On Ray and Slurm: at most.
       gpus: numbers of the GPUs to use, one program at a time on each.
-      lanes: auto trains jobs that differ in seeds and numeric settings in one program, and a robot's tasks too where
-        that is estimated to end sooner; off, one by one.
+      lanes: auto trains jobs that differ in seeds and numeric settings in one program, on accelerators also those of a
+        robot's tasks where the sweep then ends sooner; off, one by one.
       device: what every job must find.
       data_dir: where official data files are.
       cache_dir: where generated data and fitted ensembles are kept.

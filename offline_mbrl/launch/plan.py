@@ -47,40 +47,39 @@ def make_plan(jobs: Sequence[Job], out: Path, options: Options, slots: int) -> l
 def _programs(jobs: Sequence[Job], fits: Fits, options: Options, slots: int) -> list[list[Job]]:
     """The jobs of each program: as few programs as leave no slot idle, by the estimate of when the last one ends.
 
-    What is measured or done does not enter, so that a sweep that goes on has the programs that it began with.
+    On cores, which more lanes only crowd, a program has one data set. What is measured or done does not enter, so that
+    a sweep that goes on has the programs that it began with.
     """
 
     def end(programs: Sequence[Sequence[Job]]) -> float:
-        costs = [cost.planned_cost(members, options.accelerated) for members in programs]
+        costs = [cost.planned_cost(members) for members in programs]
         tasks = [Task(each[0].name, tuple(each), cost=taken) for each, taken in zip(programs, costs, strict=True)]
         return makespan(tasks, slots)
 
     groups = [by_data(members) for members in group(jobs)]
-    fewest = [_fewest_parts(sources, fits, options, total_memory() // slots) for sources in groups]
-    return min(_divisions(groups, fewest, options), key=end)  # the first of equals
+    if not options.accelerated:
+        return [list(same) for sources in groups for same in sources]
+    fewest = [_fewest_parts(sources, fits, total_memory() // slots) for sources in groups]
+    return min(_divisions(groups, fewest), key=end)  # the first of equals
 
 
-def _fewest_parts(sources: Sequence[Sequence[Job]], fits: Fits, options: Options, memory: int) -> int:
+def _fewest_parts(sources: Sequence[Sequence[Job]], fits: Fits, memory: int) -> int:
     """Into how many programs jobs are divided by their data sets to be the least work, and not to need more memory."""
 
     def work(parts: int) -> float:
-        return sum(cost.planned_cost(list(chain(*part)), options.accelerated) for part in cut(sources, parts))
+        return sum(cost.planned_cost(list(chain(*part))) for part in cut(sources, parts))
 
     jobs = list(chain(*sources))
     needed = math.ceil(cost.memory(jobs, _has_fits(jobs, fits)) / memory)
     return max(min(range(1, len(sources) + 1), key=work), needed)
 
 
-def _divisions(
-    groups: Sequence[Sequence[Sequence[Job]]], fewest: Sequence[int], options: Options
-) -> Iterator[list[list[Job]]]:
+def _divisions(groups: Sequence[Sequence[Sequence[Job]]], fewest: Sequence[int]) -> Iterator[list[list[Job]]]:
     """Ways to divide programs of several data sets: into the fewest parts, then the longest in two, in three, ...
 
     Those that are not as long are divided into fewer, by the same share of time.
     """
-    costs = [
-        cost.planned_cost(list(chain(*sources)), options.accelerated) if len(sources) > 1 else 0.0 for sources in groups
-    ]
+    costs = [cost.planned_cost(list(chain(*sources))) if len(sources) > 1 else 0.0 for sources in groups]
     longest = max(costs, default=0.0) or 1.0
     for count in range(1, max(map(len, groups), default=0) + 1):
         parts = [max(least, math.ceil(count * taken / longest)) for least, taken in zip(fewest, costs, strict=True)]
