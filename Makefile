@@ -39,9 +39,9 @@ lint: $(DEV) ## Check rules and format with ruff
 type: $(DEV) ## Check types with mypy (strict)
 	$(BIN)/python -m mypy
 
-pages: $(READY) ## Write docs/algorithms anew from systems and presets, docs/reproduction.md from the records
+pages: $(READY) ## Write docs/algorithms anew from systems and presets, docs/reproduction.md and docs/anchors.md from the records
 	$(BIN)/python -m offline_mbrl.algorithms.describe --docs docs/algorithms
-	$(BIN)/python -m offline_mbrl.launch.reproduction experiments/results docs/reproduction.md
+	$(BIN)/python -m offline_mbrl.launch.reproduction experiments/results docs
 
 # The variable silences an advertisement for the tool's successor.
 docs: $(DOCS) ## Build the documentation site into site/; a broken link or name fails

@@ -53,7 +53,8 @@ for count in $seeds; do
     once "throughput-$count" $PYTHON "$HERE/../benchmarks/throughput.py" --seeds "$count" $sizes --out "$OUT/throughput-$count.json"
 done
 
-# 2. MOPO on twelve tasks, four seeds, a million steps; then model-free at the published length.
+# 2. Cloning on twelve tasks, minutes; MOPO on them, four seeds, a million steps; then TD3+BC and IQL.
+sweep bc evidence/bc "$first"
 sweep mopo_twelve evidence/mopo_twelve "$first"
 sweep model_free evidence/model_free "$first"
 

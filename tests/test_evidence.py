@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from offline_mbrl.errors import UserError
-from offline_mbrl.launch.reproduction import BEGIN, END, report, write_page
+from offline_mbrl.launch.reproduction import BEGIN, END, report, scores, write_between
 from offline_mbrl.results.layout import as_markdown
 from offline_mbrl.results.numbers import Style
 from offline_mbrl.results.robustness.gather import gather_robustness
@@ -20,18 +20,18 @@ def test_the_page_prints_what_the_records_say() -> None:
     assert report(ROOT / "experiments/results") in page, "run `make pages`"
 
 
+def test_the_anchors_page_prints_what_their_records_say() -> None:
+    assert scores(ROOT / "experiments/results/anchors") in (ROOT / "docs/anchors.md").read_text(), "run `make pages`"
+
+
 def test_what_stands_around_the_marks_is_kept(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    write_page(ROOT / "experiments/results", page)
-    text = page.read_text()
-    assert text.startswith(f"before\n{BEGIN}\n")
-    assert text.endswith(f"{END}\nafter\n")
-    assert "evidence/model_free" in text
-    assert "old" not in text.split(BEGIN)[1][:20]
+    write_between(page, "new")
+    assert page.read_text() == f"before\n{BEGIN}\n\nnew\n{END}\nafter\n"
     page.write_text("no marks")
     with pytest.raises(UserError, match="has not the marks"):
-        write_page(ROOT / "experiments/results", page)
+        write_between(page, "new")
 
 
 def test_the_guide_prints_what_the_robustness_records_say() -> None:

@@ -1,6 +1,7 @@
 """Verdicts over records: each job's score beside the numbers of the table that its suite repeats.
 
-`python -m offline_mbrl.launch.reproduction RECORDS PAGE` writes them into a page of the documentation, between marks.
+`python -m offline_mbrl.launch.reproduction RECORDS DOCS` writes them into the documentation's page of reproduction, and
+the table of the anchors into theirs, between marks.
 """
 
 import sys
@@ -22,6 +23,9 @@ from offline_mbrl.results.tables import table
 from offline_mbrl.results.verdicts import Verdict, lay_out_verdicts, verdicts
 from offline_mbrl.storage.files import write_text
 from offline_mbrl.storage.records import find_jobs
+
+PAGE, ANCHORS = "reproduction.md", "anchors"
+"""The page of verdicts; and the suite of small runs that has a page of its own, since nothing published fits it."""
 
 BEGIN, END = "<!-- from the records: begin -->", "<!-- from the records: end -->"
 
@@ -61,8 +65,19 @@ def numbers(published: str) -> list[Record]:
     return read(own or SHIPPED)
 
 
-def write_page(records: Path, page: Path) -> None:
-    """Replaces what stands between the marks of `page` with what the records say.
+def write_pages(records: Path, docs: Path) -> None:
+    """Writes what the records say into the pages that show them."""
+    write_between(docs / PAGE, report(records))
+    write_between(docs / f"{ANCHORS}.md", scores(records / ANCHORS))
+
+
+def scores(folder: Path) -> str:
+    """The table of the runs in `folder` with the published ones below it, in Markdown."""
+    return table([folder], published=SHIPPED)
+
+
+def write_between(page: Path, text: str) -> None:
+    """Replaces what stands between the marks of `page`.
 
     Raises:
       UserError: the page has not both marks.
@@ -71,12 +86,12 @@ def write_page(records: Path, page: Path) -> None:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise UserError(f"{page} has not the marks {BEGIN} and {END}; put them where the records belong")
-    write_text(page, f"{before}{BEGIN}\n\n{report(records)}\n{END}{after}")
+    write_text(page, f"{before}{BEGIN}\n\n{text}\n{END}{after}")
 
 
 def report(records: Path) -> str:
-    """A summary, then for every suite that was run its scores and its verdicts, in Markdown."""
-    folders = sorted({folder.parent for folder in find_jobs([records])})
+    """A summary, then for every suite that was run, but the anchors, its scores and its verdicts, in Markdown."""
+    folders = sorted({folder.parent for folder in find_jobs([records])} - {(records / ANCHORS).resolve()})
     found = [one for folder in folders for one in judged(read_curves([folder]))]
     return "\n".join([summary(found), *(_section(folder, folder.relative_to(records.resolve())) for folder in folders)])
 
@@ -103,4 +118,4 @@ def _row(curve: Curve) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    write_page(Path(sys.argv[1]), Path(sys.argv[2]))
+    write_pages(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -12,6 +12,7 @@ from offline_mbrl.storage.records import find_jobs, job_status
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "reproduce.sh"
 SUITES = {
+    "bc": "evidence/bc",
     "mopo_twelve": "evidence/mopo_twelve",
     "model_free": "evidence/model_free",
     "penalties": "mopo/penalties",
