@@ -33,9 +33,9 @@ def hidden_product(x: Array, weight: Array, *_: Any, **__: Any) -> Array:
     return stored(dense_product(x, weight))
 
 
-def _as_they_are(*arrays: Array | None, **_: Any) -> list[Array | None]:
-    """In place of flax's promotion to one type: `product` multiplies activations and weights of two."""
-    return list(arrays)
+def _floating(*arrays: Array | None, **_: Any) -> list[Array | None]:
+    """In place of flax's promotion to one type: `product` multiplies activations and weights of two, of no integers."""
+    return [x if x is None or jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32) for x in arrays]
 
 
 class MLP(nn.Module):
@@ -59,7 +59,7 @@ class MLP(nn.Module):
             kernel_init=weights,
             bias_init=biases,
             dot_general=dense_product if last else hidden_product,
-            promote_dtype=_as_they_are,
+            promote_dtype=_floating,
         )
 
 

@@ -12,6 +12,7 @@ from offline_mbrl.nn.networks import (
     DeterministicActor,
     GaussianActor,
     action_log_prob,
+    apply,
     critic_ensemble,
     init_params,
     tanh_gaussian,
@@ -73,6 +74,13 @@ def test_mlp_by_hand() -> None:
     limit = np.sqrt(6 / (3 + 5))
     assert 0.5 * limit < np.abs(np.asarray(first["kernel"])).max() <= limit
     assert not np.asarray(first["bias"]).any()
+
+
+def test_rows_of_integers_are_those_of_floats() -> None:
+    module = MLP((5,), 2)
+    params, rows = init_params(module, jax.random.key(0), 3), jnp.array([[1, -2, 3]])
+    np.testing.assert_array_equal(apply(module, params, rows), apply(module, params, rows.astype(jnp.float32)))
+    assert jnp.abs(apply(module, params, rows)).min() > 0
 
 
 def test_actor_bounds_its_deviation_and_depends_on_the_state() -> None:
