@@ -252,7 +252,9 @@ def _slurm(environment: dict[str, str], *command: str, check: bool = True) -> st
 def _lose_slurm_node(environment: dict[str, str], daemons: dict[str, subprocess.Popen[bytes]], worker: int) -> None:
     """Kills a node's daemon and all it runs, and has the controller see at once what it sees after a time-out."""
     job = next(found[1] for one in ancestors(worker) if (found := STEP.search(_command(one))))
-    node = _slurm(environment, "squeue", "-h", "-j", job, "-o", "%N").strip()
+    # Asked for an array's first job, squeue tells of all: its own line is the one with its number.
+    nodes = dict(line.split() for line in _slurm(environment, "squeue", "-h", "-j", job, "-o", "%A %N").splitlines())
+    node = nodes[job]
     steps = [one for one in parents() if f"slurmstepd: [{job}." in _command(one)]
     for one in (daemons[node].pid, *steps):
         _end_tree(one)
