@@ -21,7 +21,7 @@ class JobFile(_Part):
     """What identifies a run and what its scores are told apart by."""
 
     id: str
-    format: int = Field(FORMAT, ge=1, description="of the folder's files; 1 where it is not said")
+    format: int = Field(1, ge=1, description="of the folder's files; 1 where it is not said")
     algorithm: str
     task: str
     source: str
