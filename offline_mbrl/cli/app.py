@@ -28,7 +28,7 @@ from offline_mbrl.cli.show import Tracker, film_if_possible, following
 from offline_mbrl.cli.show import register as register_shows
 from offline_mbrl.cli.talk import talk
 from offline_mbrl.errors import Level
-from offline_mbrl.failures import guarded
+from offline_mbrl.failures import guarded, leave
 from offline_mbrl.precision import Precision
 from offline_mbrl.stopping import SAVE_EVERY
 from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics
@@ -373,4 +373,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # no terminal is so old that a sign in a table ends the program
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(guarded(lambda: app.parse("offline-mbrl", DESCRIPTION)()))
+    code = guarded(lambda: app.parse("offline-mbrl", DESCRIPTION)())
+    if code > 128:  # a signal may have interrupted native code that is not made to end in its middle
+        leave(code)
+    sys.exit(code)

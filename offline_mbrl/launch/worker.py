@@ -6,10 +6,9 @@ What it needs is imported only when it heeds signals and is tied to its launcher
 import argparse
 import os
 import signal
-import sys
 from pathlib import Path
 
-from offline_mbrl.failures import guarded
+from offline_mbrl.failures import guarded, leave
 from offline_mbrl.launch.orphans import end_with
 from offline_mbrl.stopping import SAVE_EVERY
 
@@ -33,7 +32,7 @@ def main() -> None:
         end_with(args.launcher)
     if args.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core) for core in args.cores.split(",")})
-    sys.exit(guarded(lambda: _work(args)))
+    leave(guarded(lambda: _work(args)))
 
 
 def _work(args: argparse.Namespace) -> int:

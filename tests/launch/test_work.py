@@ -99,12 +99,23 @@ def test_a_folder_in_use_is_refused_and_gets_no_mark(tmp_path: Path) -> None:
         assert not (tmp_path / "run" / records.FAILED).exists()
 
 
+def test_a_worker_that_native_code_would_crash_at_its_end_keeps_its_exit_code(tmp_path: Path) -> None:
+    crash = "import atexit, os, signal; atexit.register(os.kill, os.getpid(), signal.SIGSEGV)"
+    code = f"{crash}; from offline_mbrl.launch.worker import main; main()"
+    ended = subprocess.run(
+        [*COMMAND[:-1], code, str(tmp_path / "nothing")], env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 1), ended.stderr
+
+
 @pytest.mark.medium
 def test_the_same_training_twice_at_once_is_refused_and_the_first_one_undisturbed(tmp_path: Path) -> None:
     mine, out = job(steps=2000), tmp_path / "run"
     claim(out, mine)
     command = [*COMMAND[:-1], "from offline_mbrl.launch.worker import main; main()", str(out)]
-    first = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    said = tmp_path / "said"
+    with said.open("wb") as stream:
+        first = subprocess.Popen(command, env=ENVIRONMENT | {"PYTHONFAULTHANDLER": "1"}, stderr=stream)
     try:
         end = time.monotonic() + 300
         while str(first.pid) not in holder(out / RUN_LOCK):
@@ -116,7 +127,7 @@ def test_the_same_training_twice_at_once_is_refused_and_the_first_one_undisturbe
         assert second.stderr.startswith(f"error: {out} is in use by process {first.pid} on ")
         assert len(second.stderr.splitlines()) == 1
         first.send_signal(signal.SIGTERM)
-        assert first.wait() == 143
+        assert first.wait() == 143, said.read_text()
     finally:
         first.kill()
         first.wait()
@@ -138,7 +149,8 @@ def fill_up_and_go_on(call: int, whole: Path, folder: Path, capsys: pytest.Captu
 
 
 def whole_run(tmp_path: Path) -> tuple[Path, int]:
-    """A run that nothing disturbed, and how many calls of it write."""
+    """A run that nothing disturbed, and how many calls of it write, when what runs share has been written."""
+    assert work([(job(), tmp_path / "first")], Paths()) == 0
     with full_disk(None) as disk:
         assert work([(job(), tmp_path / "whole")], Paths()) == 0
     return tmp_path / "whole", disk.calls
