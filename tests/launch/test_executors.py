@@ -87,6 +87,12 @@ def any_worker(out: Path) -> int:
     return worker_of(busy()[0])
 
 
+def slurm_job_of(process: int) -> str:
+    """The number of the Slurm job that `process` belongs to."""
+    variables = Path(f"/proc/{process}/environ").read_bytes().decode().split("\0")
+    return next(text.partition("=")[2] for text in variables if text.startswith("SLURM_JOB_ID="))
+
+
 def test_killed_workers_and_a_lost_node_change_nothing(site: Site, tmp_path: Path, whole: list[dict[str, str]]) -> None:
     sweep = start(site, tmp_path)
     os.kill(any_worker(tmp_path / "out"), signal.SIGKILL)
@@ -122,8 +128,8 @@ def test_a_sweep_that_was_stopped_on_one_executor_ends_on_another(
 def test_a_preempted_slurm_job_goes_on_from_its_checkpoint(tmp_path: Path, whole: list[dict[str, str]]) -> None:
     with SITES["slurm"](tmp_path) as site:
         sweep = start(site, tmp_path)
-        any_worker(tmp_path / "out")
-        signals = ["scancel", "--signal=USR2", "--user=root"]  # what Slurm sends before the time limit
+        # What Slurm sends before the time limit. Another job may still be loading Python, which heeds no signal yet.
+        signals = ["scancel", "--signal=USR2", slurm_job_of(any_worker(tmp_path / "out"))]
         subprocess.run(signals, env=ENVIRONMENT | site.environment, check=True)
         code, error = finish(site, sweep)
     assert code == 0, error
