@@ -91,7 +91,7 @@ def make(
     physics: Physics = DEFAULT_PHYSICS,
     report: Callable[[int], None] = lambda done: None,
 ) -> Dataset:
-    """Generates `size` rows; equal arguments give equal rows, on any number of threads."""
+    """Generates `size` rows; equal arguments give equal rows, on any number of threads of one kind of processor."""
     rows = play(task.robot, segments(task, behaviors, size), physics, report)
     return from_raw(task, source="builtin", name=set_name(task, size), physics=physics, **rows._asdict())
 
