@@ -116,6 +116,11 @@ def release(environment: dict[str, str]) -> None:
         _slurm(environment, "scontrol", "update", f"JobId={line}", "StartTime=now", check=False)
 
 
+def slurm_job_of(worker: int) -> str:
+    """The number of the Slurm job that a worker belongs to."""
+    return next(found[1] for one in ancestors(worker) if (found := STEP.search(_command(one))))
+
+
 def free_port() -> int:
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
@@ -251,7 +256,7 @@ def _slurm(environment: dict[str, str], *command: str, check: bool = True) -> st
 
 def _lose_slurm_node(environment: dict[str, str], daemons: dict[str, subprocess.Popen[bytes]], worker: int) -> None:
     """Kills a node's daemon and all it runs, and has the controller see at once what it sees after a time-out."""
-    job = next(found[1] for one in ancestors(worker) if (found := STEP.search(_command(one))))
+    job = slurm_job_of(worker)
     # Asked for an array's first job, squeue tells of all: its own line is the one with its number.
     nodes = dict(line.split() for line in _slurm(environment, "squeue", "-h", "-j", job, "-o", "%A %N").splitlines())
     node = nodes[job]

@@ -12,7 +12,7 @@ import pytest
 
 from offline_mbrl.storage import records
 from offline_mbrl.storage.lock import RUN_LOCK, holder
-from tests.launch.clusters import SITES, Site, release, until
+from tests.launch.clusters import SITES, Site, release, slurm_job_of, until
 from tests.launch.runs import COMMAND, ENVIRONMENT, job, results, suite, undisturbed
 
 pytestmark = [
@@ -85,12 +85,6 @@ def any_worker(out: Path) -> int:
 
     until(busy, "training")
     return worker_of(busy()[0])
-
-
-def slurm_job_of(process: int) -> str:
-    """The number of the Slurm job that `process` belongs to."""
-    variables = Path(f"/proc/{process}/environ").read_bytes().decode().split("\0")
-    return next(text.partition("=")[2] for text in variables if text.startswith("SLURM_JOB_ID="))
 
 
 def test_killed_workers_and_a_lost_node_change_nothing(site: Site, tmp_path: Path, whole: list[dict[str, str]]) -> None:
