@@ -6,27 +6,22 @@ over-represent short ones.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
-import jax
 import numpy as np
+from numpy.random import Generator, Philox, SeedSequence
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from offline_mbrl.data.behavior import Behavior, BehaviorAct
-from offline_mbrl.errors import UserError
-from offline_mbrl.keys import stream
-from offline_mbrl.nn.networks import Params
+from offline_mbrl.data.behavior import Behavior
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics, Robot
-from offline_mbrl.types import Array, Key
+
+Report = Callable[[int], None]
 
 
 def environments(rows: int) -> int:
-    """Episodes stepped side by side: fewer for few rows, of which the unfinished ones at the end waste more.
-
-    Part of the recipe: with another number the same seed gives other rows.
-    """
+    """Episodes stepped side by side: fewer for few rows, of which the unfinished ones at the end waste more."""
     return 64 if rows >= 50_000 else 16
 
 
@@ -47,23 +42,6 @@ def join(parts: list[Rows], size: int) -> Rows:
     return Rows._make(np.concatenate(column)[:size] for column in columns)
 
 
-def _cpu() -> jax.Device:
-    """The device of the policies: batches are too small for another, and data do not depend on the accelerator."""
-    try:
-        return jax.local_devices(backend="cpu")[0]
-    except RuntimeError as error:
-        raise UserError(
-            "JAX has no CPU backend here; add cpu to JAX_PLATFORMS, as in JAX_PLATFORMS=cuda,cpu"
-        ) from error
-
-
-@partial(jax.jit, static_argnums=0)
-def _act(act: BehaviorAct, params: Params, key: Key, obs: Array, episode: Array, elapsed: Array) -> Array:
-    """Actions [envs, action_dim], with noise that depends on the episode and the step alone."""
-    keys = jax.vmap(lambda e, t: jax.random.fold_in(jax.random.fold_in(key, e), t))(episode, elapsed)
-    return jax.vmap(act, in_axes=(None, 0, 0))(params, obs, keys)
-
-
 def generate(
     robot: Robot,
     behavior: Behavior,
@@ -72,16 +50,15 @@ def generate(
     physics: Physics = DEFAULT_PHYSICS,
     *,
     cut: bool = True,
-    report: Callable[[int], None] = lambda done: None,
+    report: Report = lambda done: None,
 ) -> Rows:
     """The first `rows` steps of endless episodes of `behavior`; the last one is cut there, or ends first without `cut`.
 
-    The same on every number of threads. Episodes after the one that reaches `rows` are dropped once this is known.
-    `report` is told at every step how many rows are there.
+    The same on any number of threads, and the beginning of what more `rows` would be. `report` is told at every step
+    how many are there.
     """
     runner = _Runner(robot, behavior, rows, seed, physics)
-    while runner.step():
-        report(min(runner.produced, rows))
+    runner.run(report)
     return runner.rows(cut)
 
 
@@ -90,8 +67,7 @@ def rollout_returns(
 ) -> NDArray[np.float64]:
     """[episodes] undiscounted returns of `behavior`."""
     runner = _Runner(robot, behavior, episodes * robot.horizon, seed, physics, episodes)
-    while runner.step():
-        pass
+    runner.run()
     return np.array([np.sum(episode.rewards, dtype=np.float64) for episode in runner.first(episodes)])
 
 
@@ -103,25 +79,33 @@ class _Runner:
     ) -> None:
         envs = min(environments(rows), episodes or rows)
         self._wanted, self._limit, self._seed = rows, episodes, seed
-        noise = stream(jax.random.key(seed), "actions")
-        self._act = partial(_act, behavior.act, *jax.device_put((behavior.params, noise), _cpu()))
+        self._behavior, self._horizon = behavior, robot.horizon
         self._simulator = Simulator(robot, envs, physics)
         self._running = np.arange(envs)  # the episode in each row, -1 for none
         self._elapsed = np.zeros(envs, np.int64)
-        self._started, self.produced = envs, 0
+        self._started, self._produced = envs, 0
         self._finished: dict[int, Rows] = {}
         self._log = _Log(robot, envs)
-        self._obs = self._simulator.reset([self._start(episode) for episode in range(envs)]).astype(np.float32)
+        self._noise = np.empty((envs, robot.horizon, robot.action_dim))
+        self._obs = np.empty((envs, robot.obs_dim), np.float32)
+        self._begin(list(range(envs)))
 
-    def step(self) -> bool:
+    def run(self, report: Report = lambda done: None) -> None:
+        """Steps until the wanted rows are there."""
+        # The behavior's products are so small that more threads than one only wait for each other.
+        with threadpool_limits(1, user_api="blas"):
+            while self._step():
+                report(min(self._produced, self._wanted))
+
+    def _step(self) -> bool:
         """One control step of every running episode; False when the wanted rows are there."""
         active = self._running >= 0
-        action = np.asarray(self._act(self._obs, self._running, self._elapsed))
+        action = self._behavior.act(self._obs, self._noise[np.arange(len(active)), self._elapsed])
         step = self._simulator.step(action, active)
         next_obs = step.obs.astype(np.float32)
         self._log.write(self._elapsed, self._obs, action, step.reward, next_obs)
         self._elapsed += active
-        self.produced += int(active.sum())
+        self._produced += int(active.sum())
         self._obs = next_obs
         ended = np.flatnonzero(step.terminated | step.truncated)
         for row in ended.tolist():
@@ -147,17 +131,24 @@ class _Runner:
     def _refill(self, rows: list[int]) -> None:
         """Start the next episodes in `rows`, or leave them empty when enough are under way."""
         for row in rows:
-            more = self.produced < self._wanted and self._started != self._limit
+            more = self._produced < self._wanted and self._started != self._limit
             self._running[row], self._elapsed[row] = (self._started if more else -1), 0
             self._started += more
-        started = [row for row in rows if self._running[row] >= 0]
-        if started:
-            obs = self._simulator.reset([self._start(int(self._running[row])) for row in started], started)
-            self._obs = obs.astype(np.float32)
+        self._begin([row for row in rows if self._running[row] >= 0])
+
+    def _begin(self, rows: list[int]) -> None:
+        """Reset `rows` to the starts of their episodes and draw all the noise of these."""
+        if not rows:
+            return
+        seeds = [SeedSequence((self._seed, int(self._running[row]))) for row in rows]
+        starts = [int(seed.generate_state(1, np.uint64)[0]) for seed in seeds]
+        self._obs = self._simulator.reset(starts, rows).astype(np.float32)
+        for row, seed in zip(rows, seeds, strict=True):
+            self._noise[row] = self._behavior.draw(Generator(Philox(seed.spawn(1)[0])), self._horizon)
 
     def _drop_surplus(self) -> None:
         """Stop the episodes that come after the wanted rows even if those before them ended now."""
-        if self.produced < self._wanted or self._limit is not None:
+        if self._produced < self._wanted or self._limit is not None:
             return
         lengths = np.zeros(self._started, np.int64)
         for episode, rows in self._finished.items():
@@ -167,10 +158,6 @@ class _Runner:
         before = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         surplus = active & (before[self._running] >= self._wanted)
         self._running[surplus] = -1
-
-    def _start(self, episode: int) -> int:
-        """The reset seed of an episode."""
-        return int(np.random.SeedSequence((self._seed, episode)).generate_state(1, np.uint64)[0])
 
 
 class _Log:

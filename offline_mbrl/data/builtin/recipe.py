@@ -21,7 +21,7 @@ from offline_mbrl.errors import UserError
 from offline_mbrl.progress import progress
 from offline_mbrl.tasks import DEFAULT_PHYSICS, LEVELS, Physics, Robot, Task
 
-RECIPE_VERSION = 3
+RECIPE_VERSION = 4
 """Raised when the same request would give other rows: it is part of every cache file's name."""
 
 REPLAY_ROWS = {"hopper": 402_000, "walker2d": 302_000, "halfcheetah": 202_000}
@@ -91,7 +91,10 @@ def make(
     physics: Physics = DEFAULT_PHYSICS,
     report: Callable[[int], None] = lambda done: None,
 ) -> Dataset:
-    """Generates `size` rows; equal arguments give equal rows, on any number of threads of one kind of processor."""
+    """Generates `size` rows; equal arguments give equal rows, on any number of threads.
+
+    And on every processor on which the C library, of which MuJoCo takes sine and cosine, rounds them alike.
+    """
     rows = play(task.robot, segments(task, behaviors, size), physics, report)
     return from_raw(task, source="builtin", name=set_name(task, size), physics=physics, **rows._asdict())
 

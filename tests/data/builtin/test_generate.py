@@ -1,16 +1,20 @@
+import os
+import subprocess
+import sys
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import unflatten_dict
 
 from offline_mbrl.data.behavior import stochastic, uniform
 from offline_mbrl.data.builtin import generate as generation
-from offline_mbrl.data.builtin.behaviors import load_behaviors
+from offline_mbrl.data.builtin.behaviors import WEIGHTS, load_behaviors
 from offline_mbrl.data.builtin.generate import Rows, generate, rollout_returns
+from offline_mbrl.nn.networks import GaussianActor, apply
 from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.tasks import ROBOTS
-
-pytestmark = pytest.mark.medium  # it compiles
 
 HOPPER = ROBOTS["hopper"]
 
@@ -53,6 +57,65 @@ def test_results_do_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> No
     again = generate(HOPPER, uniform(HOPPER), 300, seed=5)
     np.testing.assert_array_equal(rows.next_observations, again.next_observations)
     assert (rows.actions != generate(HOPPER, uniform(HOPPER), 300, seed=6).actions).any()
+
+
+MACHINES = {
+    "narrow": {"OPENBLAS_CORETYPE": "Nehalem", "OPENBLAS_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_max_isa=SSE4_2"},
+    "wide": {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_NUM_THREADS": "2"},
+}
+"""Environments in which NumPy and XLA compute as on other processors, as far as this one can."""
+
+SCRIPT = """
+from offline_mbrl.data.builtin.recipe import make
+from offline_mbrl.data.builtin.behaviors import WEIGHTS, load_behaviors
+from offline_mbrl.tasks import get_task
+
+task = get_task("hopper-medium-expert")
+print(make(task, load_behaviors(task.robot), 1500).fingerprint)
+"""
+
+
+@pytest.mark.medium
+def test_rows_do_not_depend_on_the_processors_vector_units() -> None:
+    """Episodes part where a sum of products is rounded in another order, so equal rows mean that none was."""
+    found = {
+        name: subprocess.run(
+            [sys.executable, "-c", SCRIPT], env=os.environ | own, check=True, capture_output=True, text=True
+        ).stdout
+        for name, own in MACHINES.items()
+    }
+    assert found["narrow"] == found["wide"] != ""
+
+
+def test_a_row_does_not_depend_on_the_others_that_are_stepped_with_it() -> None:
+    behavior = load_behaviors(HOPPER).medium_behavior
+    generator = np.random.default_rng(0)
+    obs, noise = generator.normal(size=(7, 11)).astype(np.float32), generator.normal(size=(7, 3))
+    alone = [behavior.act(obs[[row]], noise[[row]])[0] for row in range(7)]
+    np.testing.assert_array_equal(behavior.act(obs, noise), alone)
+
+
+def test_fewer_rows_are_the_beginning_of_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever number of episodes was stepped side by side."""
+    behavior = load_behaviors(HOPPER).medium_behavior
+    few = generate(HOPPER, behavior, 1000, seed=4)
+    monkeypatch.setattr(generation, "environments", lambda rows: 5)
+    more = generate(HOPPER, behavior, 2000, seed=4)
+    np.testing.assert_array_equal(few.actions, more.actions[:1000])
+    np.testing.assert_array_equal(few.next_observations, more.next_observations[:1000])
+
+
+def test_a_behavior_acts_as_its_network_does() -> None:
+    """Ours to what float32 rounds: the mean and the spread of flax's network."""
+    with np.load(WEIGHTS / "hopper.npz") as archive:
+        names = [name.removeprefix("actor/") for name in archive.files if name.startswith("actor/")]
+        flat = {name: archive[f"actor/{name}"][-1].astype(np.float32) for name in names}
+    params = unflatten_dict(flat, sep="/")
+    obs = np.random.default_rng(0).normal(size=(50, 11)).astype(np.float32)
+    mean, log_std = apply(GaussianActor((256, 256), 3), params, jnp.asarray(obs))
+    for noise in (0.0, 1.0, -2.0):
+        action = stochastic(params).act(obs, np.full((50, 3), noise))
+        np.testing.assert_allclose(action, np.tanh(mean + np.exp(log_std) * noise), atol=2e-5)
 
 
 def test_random_actions_fill_the_box_evenly() -> None:
