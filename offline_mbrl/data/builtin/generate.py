@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.random import Generator, Philox, SeedSequence
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from offline_mbrl.data.behavior import Behavior
 from offline_mbrl.simulation.simulator import Simulator
@@ -92,10 +91,8 @@ class _Runner:
 
     def run(self, report: Report = lambda done: None) -> None:
         """Steps until the wanted rows are there."""
-        # The behavior's products are so small that more threads than one only wait for each other.
-        with threadpool_limits(1, user_api="blas"):
-            while self._step():
-                report(min(self._produced, self._wanted))
+        while self._step():
+            report(min(self._produced, self._wanted))
 
     def _step(self) -> bool:
         """One control step of every running episode; False when the wanted rows are there."""
