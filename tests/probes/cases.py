@@ -12,23 +12,31 @@ from offline_mbrl.conformance.small import Settings
 from tests.probes.problems import PROBES, Numbers
 from tests.probes.training import Outcome, solve
 
+SEEDS = 9
+"""So many that a verdict is not luck: another processor rounds otherwise, and its seeds are other ones.
+
+Bounds lie where a claim, by the outcomes of 16 to 24 seeds, fails with a probability below 1 %.
+"""
+
+MOST = 2 / 3
+
 
 class Claim(NamedTuple):
-    """The interval in which every seed must end, or in which the mean over seeds must."""
+    """The interval in which most seeds must end, or in which the mean over seeds must."""
 
     quantity: Literal["reward", "q"]  # reward a step under the truth; or the critics' mean value
     low: float
     high: float
-    of: Literal["seeds", "mean"] = "seeds"
+    of: Literal["most", "mean"] = "most"
 
     def holds(self, seeds: Numbers) -> bool:
         """Whether outcomes [seeds] are as claimed."""
-        tested = seeds if self.of == "seeds" else seeds.mean(keepdims=True)
-        return bool(((tested > self.low) & (tested < self.high)).all())
+        tested, share = (seeds, MOST) if self.of == "most" else (seeds.mean(keepdims=True), 1.0)
+        return bool(((tested > self.low) & (tested < self.high)).mean() >= share)
 
 
 def above(bound: float) -> Claim:
-    """A system succeeds with every seed."""
+    """A system succeeds with most seeds."""
     return Claim("reward", bound, np.inf)
 
 
@@ -56,7 +64,7 @@ class Case(NamedTuple):
     own: Settings  # over the common ones, the same for all values
     claims: dict[str, tuple[Claim, ...]]  # by problem, one for each value
     steps: int = 1500
-    seeds: int = 3
+    seeds: int = SEEDS
     apart: bool = False  # each value is a program of its own: it is not a number, or a branch reads it
     slow: bool = False
 
@@ -90,7 +98,7 @@ CASES = [
         "conservative_weight",
         (0.3, 0.0),
         {},
-        {"trap": (above(0.6), below(-1.0)), "stitch": (RECORDED, RECORDED)},
+        {"trap": (above(0.6), below(-0.5)), "stitch": (RECORDED, RECORDED)},
     ),
     Case(
         "iql",
@@ -112,7 +120,7 @@ CASES = [
         "critics",
         (30, 2),
         {"diversity_weight": 0.0},
-        {"trap": (above(0.8), below(-4.0)), "stitch": (RECORDED, RECORDED)},
+        {"trap": (above(0.8), below(-1.5)), "stitch": (RECORDED, RECORDED)},
         apart=True,
     ),
     Case(
@@ -120,8 +128,8 @@ CASES = [
         "diversity_weight",
         (1.0, 0.0),
         {"critics": 2},
-        {"ridge": (above(0.8), below(0.3))},
-        seeds=12,
+        {"ridge": (above(0.8), below(0.5))},
+        seeds=24,
         apart=True,
     ),
     Case(
@@ -140,7 +148,8 @@ CASES = [
         "penalty_weight",
         (20.0, 0.0),
         {"penalty": "max_aleatoric"},
-        {"trap": (above(0.7), below(-4.0))},
+        {"trap": (above(0.5), below(-4.0))},
+        seeds=15,
     ),
     Case(
         "combo",
