@@ -32,7 +32,7 @@ REPLAY_PACE = {"hopper": 0.6, "walker2d": 1.0, "halfcheetah": 0.6}
 
 1 is the run's own pace; below it the early, bad policies have fewer rows. The one number that is fitted: with it the
 mean score of the full set's complete episodes is within two points of the official v2 set's, for which our run alone
-is not a good enough model of D4RL's. Measured: 15.0, 14.9 and 26.7 for the official 15.0, 14.8 and 27.2.
+is not a good enough model of D4RL's. Measured: 15.0, 15.0 and 26.2 for the official 15.0, 14.8 and 27.2.
 """
 
 
