@@ -1,5 +1,6 @@
-"""Trains all cases and prints their table in Markdown: `python -m tests.probes.report`, a few minutes on one core."""
+"""Trains all cases and prints their table in Markdown: `python -m tests.probes.report [--seeds 16]`."""
 
+import tyro
 from tabulate import tabulate
 
 from tests.probes.cases import CASES, Case, Result, label, train
@@ -14,13 +15,23 @@ def cell(results: list[Result]) -> str:
     return " / ".join(f"{result.seeds.mean():.2f} [{result.seeds.min():.2f}]" for result in results)
 
 
-def row(case: Case) -> tuple[str, ...]:
+def row(case: Case, seeds: int | None) -> tuple[str, ...]:
     """A line of the table: problems without a claim stay empty."""
-    found = train(case)
+    found = train(case._replace(seeds=seeds or case.seeds))
     values = " / ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in case.values)
     return (label(case), values, *(cell(found[name]) if name in found else "" for name in PROBES))
 
 
-if __name__ == "__main__":
+def main(seeds: int | None = None) -> None:
+    """Print the table.
+
+    Args:
+      seeds: of every case, from 0; as many as its test has when absent.
+    """
     answers = ("the answer", "", *(ANSWERS[name] for name in PROBES))
-    print(tabulate([answers, *map(row, CASES)], HEADERS, tablefmt="github", disable_numparse=True))
+    lines = [row(case, seeds) for case in CASES]
+    print(tabulate([answers, *lines], HEADERS, tablefmt="github", disable_numparse=True))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
