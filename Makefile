@@ -18,9 +18,6 @@ bench: $(READY) ## Train BC and MOPO on hopper; write the table, the curves and 
 	$(BIN)/offline-mbrl sweep experiments/bench.toml --out results/bench
 	$(BIN)/offline-mbrl report results/bench --out results/bench/report.html
 
-# Most of a test is compilation. Without LLVM's optimizations it takes half as long, and programs so small run as fast.
-test test-fast: export XLA_FLAGS := --xla_backend_optimization_level=0 $(XLA_FLAGS)
-
 # The medium tests of a file share a process, and so what one of them compiled.
 test: $(DEV) ## All tests but the slow ones, the fastest first
 	$(BIN)/python -m pytest -n auto -m "not medium and not slow"
