@@ -17,6 +17,7 @@ from offline_mbrl.simulation.simulator import Simulator
 from offline_mbrl.tasks import DEFAULT_PHYSICS, Physics, Robot
 
 Report = Callable[[int], None]
+"""Is told how many rows are there."""
 
 
 def environments(rows: int) -> int:
@@ -86,7 +87,7 @@ class _Runner:
         self._finished: dict[int, Rows] = {}
         self._log = _Log(robot, envs)
         self._noise = np.empty((envs, robot.horizon, robot.action_dim))
-        self._obs = np.empty((envs, robot.obs_dim), np.float32)
+        self._obs: NDArray[np.float32]  # [envs, obs_dim]
         self._begin(list(range(envs)))
 
     def run(self, report: Report = lambda done: None) -> None:

@@ -5,7 +5,6 @@ played by the snapshot nearest to it, those nearest to its start by uniform acti
 run is `REPLAY_PACE`. medium-expert: half medium, half expert.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -14,7 +13,7 @@ import numpy as np
 
 from offline_mbrl.data.behavior import Behavior, stochastic, uniform
 from offline_mbrl.data.builtin.behaviors import WEIGHTS, Behaviors, load_behaviors
-from offline_mbrl.data.builtin.generate import Rows, generate, join
+from offline_mbrl.data.builtin.generate import Report, Rows, generate, join
 from offline_mbrl.data.cache import cache_folder, load_or_build
 from offline_mbrl.data.dataset import Dataset, check_size, from_raw
 from offline_mbrl.errors import UserError
@@ -89,7 +88,7 @@ def make(
     behaviors: Behaviors,
     size: int,
     physics: Physics = DEFAULT_PHYSICS,
-    report: Callable[[int], None] = lambda done: None,
+    report: Report = lambda done: None,
 ) -> Dataset:
     """Generates `size` rows; equal arguments give equal rows, on any number of threads.
 
@@ -99,7 +98,7 @@ def make(
     return from_raw(task, source="builtin", name=set_name(task, size), physics=physics, **rows._asdict())
 
 
-def play(robot: Robot, plan: list[Segment], physics: Physics, report: Callable[[int], None]) -> Rows:
+def play(robot: Robot, plan: list[Segment], physics: Physics, report: Report) -> Rows:
     """The rows of a plan, whose last segment says how many they are."""
     parts: list[Rows] = []
     done = 0
@@ -110,7 +109,7 @@ def play(robot: Robot, plan: list[Segment], physics: Physics, report: Callable[[
     return join(parts, plan[-1].until)
 
 
-def _play(robot: Robot, segment: Segment, done: int, physics: Physics, report: Callable[[int], None]) -> Rows:
+def _play(robot: Robot, segment: Segment, done: int, physics: Physics, report: Report) -> Rows:
     """The segment's rows, `done` of the set being there."""
     return generate(
         robot,
