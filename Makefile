@@ -18,6 +18,9 @@ bench: $(READY) ## Train BC and MOPO on hopper; write the table, the curves and 
 	$(BIN)/offline-mbrl sweep experiments/bench.toml --out results/bench
 	$(BIN)/offline-mbrl report results/bench --out results/bench/report.html
 
+# Nearly all that tests compile runs for an instant, so LLVM does not optimize it: that halves what compiling costs.
+test test-fast: export XLA_FLAGS := --xla_backend_optimization_level=0 $(XLA_FLAGS)
+
 # The medium tests of a file share a process, and so what one of them compiled.
 test: $(DEV) ## All tests but the slow ones, the fastest first
 	$(BIN)/python -m pytest -n auto -m "not medium and not slow"

@@ -17,6 +17,7 @@ keep_compiled(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 TIERS = ("medium", "slow")
+LONGEST = ("test_probes.py", "test_algorithms.py")
 
 # Whoever runs the tests may ignore signals, as nohup and a shell's background do, and children inherit that: the tests
 # of signals would wait forever.
@@ -31,8 +32,11 @@ def tier(item: pytest.Item) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the fast tests first: a broken basis shows before anything is trained on it."""
-    items.sort(key=tier)
+    """Run the fast tests first: a broken basis shows before anything is trained on it.
+
+    Then the files whose tests cost most: a file is one process's, and the other waits for one that begins last.
+    """
+    items.sort(key=lambda item: (tier(item), item.path.name not in LONGEST))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -20,6 +20,9 @@ Bounds lie where a claim, by the outcomes of 16 to 24 seeds, fails with a probab
 
 MOST = 2 / 3
 
+FEW = 3
+"""If all of so many seeds end as claimed, the others need not be trained: a verdict only fails on all of them."""
+
 
 class Claim(NamedTuple):
     """The interval in which most seeds must end, or in which the mean over seeds must."""
@@ -32,7 +35,14 @@ class Claim(NamedTuple):
     def holds(self, seeds: Numbers) -> bool:
         """Whether outcomes [seeds] are as claimed."""
         tested, share = (seeds, MOST) if self.of == "most" else (seeds.mean(keepdims=True), 1.0)
-        return bool(((tested > self.low) & (tested < self.high)).mean() >= share)
+        return bool(self._within(tested).mean() >= share)
+
+    def holds_for_each(self, seeds: Numbers) -> bool:
+        """Whether every one of the outcomes [seeds] is as claimed, also where only their mean need be."""
+        return bool(self._within(seeds).all())
+
+    def _within(self, numbers: Numbers) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        return (numbers > self.low) & (numbers < self.high)
 
 
 def above(bound: float) -> Claim:

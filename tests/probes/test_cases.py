@@ -20,3 +20,9 @@ def test_a_value_is_met_from_both_sides() -> None:
     assert value(-20.0).holds(np.array([-21.1, -18.9, -20.0]))
     assert not value(-20.0).holds(np.full(3, -21.3))
     assert not value(-20.0).holds(np.full(3, -18.7))
+
+
+def test_few_seeds_are_enough_only_where_each_ends_as_claimed() -> None:
+    assert above(0.9).holds_for_each(np.ones(3))
+    assert not above(0.9).holds_for_each(np.array([1.0, 1.0, 0.8]))
+    assert not below(-1.0).holds_for_each(np.array([-5.0, -5.0, 1.0]))
