@@ -114,12 +114,20 @@ def only(groups: Sequence[Group], names: Sequence[str]) -> list[Group]:
 
 
 def differences(curves: Iterable[Curve]) -> dict[str, list[str]]:
-    """What of device, precision, versions and commit differs between curves, and its values."""
-    by_field: dict[str, dict[str, None]] = {}
+    """What of device, precision, versions and commit differs between curves, and its values.
+
+    Algorithms count their versions each by itself, so theirs differ only where two curves of one algorithm do.
+    """
+    by_field: dict[tuple[str, str], set[str]] = {}
     for curve in curves:
         for name, value in made_with(curve).items():
-            by_field.setdefault(name, {})[str(value)] = None
-    return {name: sorted(values) for name, values in by_field.items() if len(values) > 1}
+            owner = curve.algorithm if name == "algorithm_version" else ""
+            by_field.setdefault((name, owner), set()).add(str(value))
+    found: dict[str, set[str]] = {}
+    for (name, _), values in by_field.items():
+        if len(values) > 1:
+            found[name] = found.get(name, set()) | values
+    return {name: sorted(values) for name, values in found.items()}
 
 
 def made_with(curve: Curve) -> dict[str, object]:

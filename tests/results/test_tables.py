@@ -151,6 +151,14 @@ def test_a_row_whose_cells_were_made_otherwise_is_said(write_job: WriteJob, runs
     assert "Cells differ in device: compare them with care." in table([runs])
 
 
+def test_versions_of_two_algorithms_do_not_differ_but_those_of_one_do(write_job: WriteJob, runs: Path) -> None:
+    write_job("a", {0: [1.0]})
+    write_job("b", {0: [1.0]}, algorithm="combo", algorithm_version=2)
+    assert "Cells differ" not in table([runs])
+    write_job("c", {0: [1.0]}, task="walker2d-medium", algorithm_version=2)
+    assert "Cells differ in algorithm_version: compare them with care." in table([runs])
+
+
 def test_the_share_of_training_behind_a_score_is_said(write_job: WriteJob, runs: Path) -> None:
     write_job("a", {0: [1.0] * 40})
     write_job("b", {0: [1.0] * 5}, algorithm="bc")
