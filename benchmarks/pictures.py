@@ -9,6 +9,7 @@ import numpy as np
 from growth import growth
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, NullFormatter, StrMethodFormatter
 from measure import Line
 
 from offline_mbrl.errors import UserError
@@ -59,8 +60,11 @@ def title(line: Line) -> str:
 def draw_growth(about: Mapping[str, Any], lines: Sequence[Line], path: Path) -> None:
     """A panel for each size that was varied: every cost relative to its first, with its exponent."""
     axes_names = list(dict.fromkeys(line["of"] for line in lines))
-    figure = Figure(figsize=(3.6 * len(axes_names), 3.6), layout="constrained")
-    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(axes_names))), axes_names, strict=True):
+    columns = min(len(axes_names), 3)
+    deep = -(-len(axes_names) // columns)
+    figure = Figure(figsize=(3.6 * columns, 3.4 * deep), layout="constrained")
+    panels = figure.subplots(deep, columns, squeeze=False).flat
+    for name, axes in zip(axes_names, panels, strict=False):  # names first: it must not take a panel more
         rows = [line for line in lines if line["of"] == name]
         sizes = [line["size"] for line in rows]
         for color, quantity in zip(cycle(PALETTE), quantities(rows), strict=False):
@@ -68,9 +72,21 @@ def draw_growth(about: Mapping[str, Any], lines: Sequence[Line], path: Path) -> 
             label = quantity if len(sizes) < 2 else f"{quantity}, {growth(sizes, costs.tolist()).exponent:+.2f}"
             axes.plot(sizes, costs / costs[0], "o-", color=color, ms=3.5, lw=1.2, label=label)
         label_axes(axes, name, "relative to the first")
+        axes.set_xticks(sizes, [f"{size:,}" if size < 10_000 else EngFormatter(sep="")(size) for size in sizes])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        for ticks in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter)[: 1 + within_a_decade(axes)]:
+            ticks(StrMethodFormatter("{x:g}"))
         axes.legend(frameon=False, fontsize=6.5)
+    for axes in panels:
+        axes.set_axis_off()
     figure.suptitle(f"{about['device']}, precision {about['precision']}; beside each name its exponent", fontsize=9)
     save(figure, path)
+
+
+def within_a_decade(axes: Axes) -> bool:
+    """Whether powers of ten alone are too few to label the costs with."""
+    low, high = axes.get_ylim()
+    return high < 10 * low
 
 
 def quantities(lines: Sequence[Line]) -> list[str]:
