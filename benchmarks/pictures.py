@@ -9,7 +9,7 @@ import numpy as np
 from growth import growth
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import EngFormatter, NullFormatter
 from measure import Line
 
 from offline_mbrl.errors import UserError
@@ -74,8 +74,9 @@ def draw_growth(about: Mapping[str, Any], lines: Sequence[Line], path: Path) -> 
         label_axes(axes, name, "relative to the first")
         axes.set_xticks(sizes, [f"{size:,}" if size < 10_000 else EngFormatter(sep="")(size) for size in sizes])
         axes.xaxis.set_minor_formatter(NullFormatter())
-        for ticks in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter)[: 1 + within_a_decade(axes)]:
-            ticks(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_major_formatter("{x:g}")
+        if within_a_decade(axes):
+            axes.yaxis.set_minor_formatter("{x:g}")
         axes.legend(frameon=False, fontsize=6.5)
     for axes in panels:
         axes.set_axis_off()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.probes.cases import CASES, FEW, Case, Result, label, train
+from tests.probes.cases import CASES, FEW, Case, label, train
 
 pytestmark = pytest.mark.medium
 
@@ -13,12 +13,13 @@ PARAMETERS = [pytest.param(case, id=label(case), marks=[pytest.mark.slow] if cas
 @pytest.mark.parametrize("case", PARAMETERS)
 def test_the_mechanism_does_what_it_claims(case: Case) -> None:
     """With it the known answer is reached, without it it is missed."""
-    if all(result.claim.holds_for_each(result.seeds) for result in results(case._replace(seeds=FEW))):
+    few = train(case._replace(seeds=FEW))
+    if all(result.claim.holds_for_each(result.seeds) for results in few.values() for result in results):
         return
-    failed = [(r.value, r.seeds.tolist(), r.claim) for r in results(case) if not r.claim.holds(r.seeds)]
+    failed = {
+        (name, result.value): (result.seeds.tolist(), result.claim)
+        for name, results in train(case).items()
+        for result in results
+        if not result.claim.holds(result.seeds)
+    }
     assert not failed
-
-
-def results(case: Case) -> list[Result]:
-    """Of all problems and values."""
-    return [result for found in train(case).values() for result in found]
